@@ -1,0 +1,1 @@
+"""The command line: one module a noun. Nothing below this package imports Dagster; a test holds it to that."""

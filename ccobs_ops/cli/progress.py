@@ -1,0 +1,149 @@
+"""Progress of long work on stderr: a bar with bytes, rate and time left on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TextIO
+
+from ccobs_ops.core.redaction import REDACT
+from ccobs_ops.core.units import format_bytes, format_seconds
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+
+    from ccobs_ops.core.context import Progress
+
+LINE_SECONDS = 5.0
+
+
+@contextmanager
+def reporting(stream: TextIO) -> Iterator[Progress]:
+    """Progress on `stream` for the length of a `with` block."""
+    if not stream.isatty():
+        yield Lines(stream)
+        return
+    bars = _bars(stream)
+    with bars:
+        yield Bar(bars)
+
+
+class Lines:
+    """Progress as plain lines: what is noted at once, how far a phase is at most every `every` seconds.
+
+    A phase that is over sooner than that says nothing. `timer` is in seconds.
+    """
+
+    def __init__(
+        self, stream: TextIO, *, every: float = LINE_SECONDS, timer: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._stream = stream
+        self._every = every
+        self._timer = timer
+        self._lock = threading.Lock()
+        self._phase = ""
+        self._total: int | None = None
+        self._done = 0
+        self._began = self._told = timer()
+
+    def begin(self, phase: str, total_bytes: int | None = None) -> None:
+        """`phase` starts."""
+        with self._lock:
+            self._phase, self._total, self._done = phase, total_bytes, 0
+            self._began = self._timer()
+            if self._began - self._told >= self._every:
+                self._say(f"{phase} …" if total_bytes is None else f"{phase}, {format_bytes(total_bytes)} …")
+                self._told = self._began
+
+    def advance(self, count: int) -> None:
+        """`count` more bytes are done."""
+        with self._lock:
+            self._done += count
+            now = self._timer()
+            if now - self._told < self._every:
+                return
+            self._told = now
+            self._say(describe(self._phase, self._done, self._total, now - self._began))
+
+    def note(self, message: str) -> None:
+        """Print `message`."""
+        with self._lock:
+            self._say(message)
+
+    def _say(self, line: str) -> None:
+        print(REDACT(line), file=self._stream, flush=True)
+
+
+def describe(phase: str, done: int, total: int | None, seconds: float) -> str:
+    """How far a phase is: `fetch: 1.2 GiB of 3.4 GiB (35 %), 88.1 MiB/s, 25.6 s left`."""
+    rate = done / seconds if seconds > 0 else 0.0
+    text = f"{phase}: {format_bytes(done)}"
+    if total:
+        text += f" of {format_bytes(total)} ({min(100, done * 100 // total)} %)"
+    if rate:
+        text += f", {format_bytes(rate)}/s"
+        if total and total > done:
+            text += f", {format_seconds((total - done) / rate)} left"
+    return text
+
+
+class Bar:
+    """Progress as one bar a phase."""
+
+    def __init__(self, bars: Bars) -> None:
+        self._bars = bars
+        self._lock = threading.Lock()
+        self._task: int | None = None
+
+    def begin(self, phase: str, total_bytes: int | None = None) -> None:
+        """`phase` starts; the phase before it is over."""
+        from rich.progress import TaskID
+
+        with self._lock:
+            if self._task is not None:
+                self._end(TaskID(self._task))
+            self._task = self._bars.add_task(phase, total=total_bytes)
+
+    def advance(self, count: int) -> None:
+        """`count` more bytes are done."""
+        from rich.progress import TaskID
+
+        if self._task is not None:
+            self._bars.advance(TaskID(self._task), count)
+
+    def note(self, message: str) -> None:
+        """Print `message` above the bars."""
+        self._bars.console.print(REDACT(message), markup=False, highlight=False)
+
+    def _end(self, task: int) -> None:
+        from rich.progress import TaskID
+
+        identifier = TaskID(task)
+        done = next((each.completed for each in self._bars.tasks if each.id == identifier), 0)
+        self._bars.update(identifier, total=done or 1, completed=done or 1)
+
+
+def _bars(stream: TextIO) -> Bars:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=20),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=Console(file=stream, stderr=True),
+        transient=True,
+    )

@@ -1,0 +1,1 @@
+"""All behaviour. Nothing below this package imports Dagster; a test holds it to that."""

@@ -1,0 +1,59 @@
+"""Run one exercise from start to ledger row: whatever happens on the way becomes a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ccobs_ops.core.context import Context
+from ccobs_ops.core.errors import DamagedError, OpsError, UnknownError
+from ccobs_ops.core.exercise import Exercise, Recorder, Severity, Verdict, conclude, failed, unknown
+
+
+def attempt(
+    ctx: Context, target: str, capability: str, claim: str, body: Callable[[Recorder], str | None]
+) -> Exercise:
+    """Run `body`, which fills the recorder and may return the reason, and record the exercise that comes of it.
+
+    An OpsError ends the exercise: UnknownError leaves `claim` UNKNOWN, any other refutes it. An unexpected error or an
+    interruption is recorded as UNKNOWN and raised again, so that no attempt is without a row.
+    """
+    recorder = Recorder(target, capability, clock=ctx.clock, timer=ctx.timer)
+    reason: str | None = None
+    try:
+        reason = body(recorder)
+    except OpsError as error:
+        _note(recorder, claim, error)
+        reason = error.message.splitlines()[0]
+    except BaseException as error:
+        what = "it was interrupted" if isinstance(error, KeyboardInterrupt | SystemExit) else repr(error)
+        recorder.find("not_finished", Severity.CRITICAL, target, f"the exercise did not finish: {what}")
+        _add(recorder, claim, Verdict.UNKNOWN, f"did not finish: {what}")
+        ctx.ledger.record(recorder.conclude())
+        raise
+    if reason and conclude(recorder.claims) is not Verdict.PASSED:
+        telling = next((c for c in recorder.claims if c.verdict is conclude(recorder.claims)), None)
+        reason = telling.reason if telling is not None else reason
+    exercise = recorder.conclude(reason or "")
+    ctx.ledger.record(exercise)
+    return exercise
+
+
+def _note(recorder: Recorder, claim: str, error: OpsError) -> None:
+    if isinstance(error, DamagedError):
+        known = any(f.code == error.code and f.subject == error.subject for f in recorder.findings)
+        if not known:
+            recorder.find(error.code, Severity.CRITICAL, error.subject, error.message, error.hint)
+        _add(recorder, claim, Verdict.FAILED, error.message)
+    elif isinstance(error, UnknownError):
+        recorder.find("not_checked", Severity.CRITICAL, recorder.target, error.message, error.hint)
+        _add(recorder, claim, Verdict.UNKNOWN, error.message)
+    else:
+        recorder.find("not_done", Severity.CRITICAL, recorder.target, error.message, error.hint)
+        _add(recorder, claim, Verdict.FAILED, error.message)
+
+
+def _add(recorder: Recorder, name: str, verdict: Verdict, reason: str) -> None:
+    first = reason.splitlines()[0]
+    taken = {claim.name for claim in recorder.claims}
+    chosen = name if name not in taken else "finished"
+    recorder.claim(failed(chosen, first) if verdict is Verdict.FAILED else unknown(chosen, first))

@@ -1,0 +1,131 @@
+"""The ledger's tables, and the frozen rows that are read from them.
+
+Moments are stored as whole microseconds since 1970 in UTC (BIGINT): exact, and ordered alike by SQLite and PostgreSQL.
+LSNs are BIGINT. Documents are JSON text, so that what is read back is what was written.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+HEAD = "0001"
+"""The newest revision in `migrations/versions`; a ledger that says so needs no migration (a test compares the two)."""
+
+VERSION_TABLE = "ccobs_ledger_version"
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+metadata = sa.MetaData()
+
+exercises = sa.Table(
+    "ccobs_exercises",
+    metadata,
+    sa.Column("id", sa.String(128), primary_key=True),
+    sa.Column("target", sa.String(255), nullable=False),
+    sa.Column("capability", sa.String(64), nullable=False),
+    sa.Column("verdict", sa.String(16), nullable=False),
+    sa.Column("started_at", sa.BigInteger, nullable=False),
+    sa.Column("finished_at", sa.BigInteger, nullable=False),
+    sa.Column("document", sa.Text, nullable=False),
+    sa.Index("ccobs_exercises_latest", "target", "capability", "finished_at", "id"),
+    sa.Index("ccobs_exercises_verdict", "target", "capability", "verdict", "finished_at", "id"),
+    sa.Index("ccobs_exercises_newest", "finished_at", "id"),
+)
+
+canaries = sa.Table(
+    "ccobs_canaries",
+    metadata,
+    sa.Column("target", sa.String(255), primary_key=True),
+    sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("timeline", sa.BigInteger, nullable=False),
+    sa.Column("committed_at", sa.BigInteger, nullable=False),
+    sa.Column("lsn_low", sa.BigInteger, nullable=False),
+    sa.Column("lsn_high", sa.BigInteger, nullable=False),
+    sa.Column("reconciled", sa.Boolean, nullable=False),
+    sa.Index("ccobs_canaries_committed", "target", "committed_at"),
+    sqlite_with_rowid=False,
+)
+
+events = sa.Table(
+    "ccobs_events",
+    metadata,
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    sa.Column("target", sa.String(255), nullable=False),
+    sa.Column("kind", sa.String(64), nullable=False),
+    sa.Column("subject", sa.Text, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("details", sa.Text, nullable=False),
+    sa.Index("ccobs_events_target", "target", "at"),
+    sa.Index("ccobs_events_newest", "at"),
+)
+
+heartbeats = sa.Table(
+    "ccobs_heartbeats",
+    metadata,
+    sa.Column("target", sa.String(255), primary_key=True),
+    sa.Column("component", sa.String(64), primary_key=True),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("details", sa.Text, nullable=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """A canary row that was committed: its sequence, commit time, timeline, and the LSNs that its commit lies between.
+
+    `reconciled` is set on what was found in the database and had not been recorded when it was committed.
+    """
+
+    target: str
+    seq: int
+    timeline: int
+    committed_at: datetime
+    lsn_low: int
+    lsn_high: int
+    reconciled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened to a target outside any exercise: a WAL gap, an agent that started, a lost slot."""
+
+    target: str
+    kind: str
+    subject: str
+    at: datetime
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """The last sign of life of a component (such as the agent) that looks after a target."""
+
+    target: str
+    component: str
+    at: datetime
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+class Tally(NamedTuple):
+    """How many exercises ended with each verdict."""
+
+    passed: int
+    failed: int
+    unknown: int
+
+
+def to_microseconds(moment: datetime) -> int:
+    """`moment` as whole microseconds since 1970; a moment without a time zone raises ValueError."""
+    if moment.tzinfo is None:
+        raise ValueError(f"{moment!r} has no time zone: the ledger holds moments in UTC")
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def from_microseconds(count: int) -> datetime:
+    """The moment that `to_microseconds` stored."""
+    return _EPOCH + timedelta(microseconds=count)

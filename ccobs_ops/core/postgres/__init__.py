@@ -1,0 +1,1 @@
+"""PostgreSQL: backup, archive, recovery window, restore, and the proof that it comes back."""

@@ -1,0 +1,75 @@
+"""Which canaries a restored copy must hold, and whether it holds exactly those. Pure functions.
+
+For a copy that replayed up to LSN L along a history of timelines, let b(t) be the smaller of L and the point where the
+history leaves timeline t (0 for a timeline that it does not contain). A canary whose commit record lies in
+(low, high] on timeline t
+
+* must be visible if high <= b(t),
+* must not be visible if low >= b(t),
+* may be either if b(t) cuts its range: at most one canary for each timeline, since ranges do not overlap.
+
+A visible canary that the ledger does not know is explained only if it is the single next one after the newest on record:
+the agent died, or is just now, between commit and record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from ccobs_ops.core.ledger import Canary
+from ccobs_ops.core.postgres.wal import History
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What the copy holds against what it must hold, as sequence numbers. `last` is the newest visible canary on record,
+    `next` the oldest on record that is beyond the recovery point."""
+
+    expected: int
+    present: int
+    missing: tuple[int, ...]
+    unexpected: tuple[int, ...]
+    last: Canary | None
+    next: Canary | None
+
+    @property
+    def exact(self) -> bool:
+        """Whether the two sets are equal."""
+        return not self.missing and not self.unexpected
+
+
+def compare(
+    recorded: Sequence[Canary], visible: Collection[int], floor: int, history: History, replay_lsn: int
+) -> Comparison:
+    """Compare the canaries on record (ordered by seq) with those visible in the copy.
+
+    `floor` is the newest sequence number that the copy says was pruned; whatever the ledger no longer holds is not
+    compared either.
+    """
+    oldest = recorded[0].seq if recorded else 0
+    newest = recorded[-1].seq if recorded else 0
+    seen = {seq for seq in visible if seq > floor and (not recorded or seq >= oldest)}
+    must: set[int] = set()
+    may: set[int] = set()
+    last: Canary | None = None
+    following: Canary | None = None
+    for canary in recorded:
+        if canary.seq <= floor:
+            continue
+        end = history.end_of(canary.timeline)
+        bound = 0 if end is None else min(replay_lsn, end)
+        if canary.lsn_high <= bound:
+            must.add(canary.seq)
+        elif canary.lsn_low < bound:
+            may.add(canary.seq)
+        elif following is None and (end is None or replay_lsn <= end):
+            following = canary
+        if canary.seq in seen:
+            last = canary
+    missing = sorted(must - seen)
+    extra = sorted(seen - must - may)
+    if len(extra) == 1 and extra[0] == newest + 1:
+        extra = []
+    return Comparison(len(must), len(must) - len(missing), tuple(missing), tuple(extra), last, following)

@@ -1,0 +1,145 @@
+"""What may go from an archive, and what must not.
+
+Invariant: after any number of deletions, in any order, also when broken off half-way, every moment of the window can be
+restored as before, and so can every kept backup. Therefore a backup leaves the catalogue first and its objects after, and WAL
+goes only when no kept backup and no moment of the window needs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from ccobs_ops.core.attempt import attempt
+from ccobs_ops.core.context import Context
+from ccobs_ops.core.errors import DamagedError, OpsError
+from ccobs_ops.core.exercise import Exercise, Recorder, passed, rfc3339
+from ccobs_ops.core.guard import Permit, permit
+from ccobs_ops.core.postgres import layout
+from ccobs_ops.core.postgres.archive import Archive, chain
+from ccobs_ops.core.postgres.layout import Entry
+from ccobs_ops.core.postgres.server import Cluster
+from ccobs_ops.core.postgres.wal import segment_number
+
+_UNFINISHED_AGE = timedelta(hours=24)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What is kept and what may go, oldest first, and why the oldest kept full backup is kept."""
+
+    keep: tuple[Entry, ...]
+    drop: tuple[Entry, ...]
+    reason: str
+
+
+def choose(entries: Sequence[Entry], *, backups: int, window: timedelta, now: datetime) -> Choice:
+    """Keep the newest `backups` full backups, the newest full one that is older than the window (the window's far end
+    rests on it), and every incremental one whose chain is kept. Pure. `entries` are oldest first."""
+    full = [entry for entry in entries if not entry.incremental]
+    edge = now - window
+    before = [entry for entry in full if entry.stopped_at <= edge]
+    oldest = min([*full[-backups:], *before[-1:]], key=lambda e: e.stopped_at, default=None)
+    if oldest is None:
+        return Choice(tuple(entries), (), "there is no full backup")
+    kept_ids = {entry.id for entry in full if entry.stopped_at >= oldest.stopped_at}
+    keep: list[Entry] = []
+    drop: list[Entry] = []
+    for entry in entries:
+        try:
+            root = chain(entries, entry)[0]
+        except DamagedError:
+            root = entry  # its root is gone: nothing can be restored from it
+        (keep if root.id in kept_ids else drop).append(entry)
+    why = f"{oldest.id} is the oldest needed: {backups} full backups, and every moment since {rfc3339(edge)}"
+    return Choice(tuple(keep), tuple(drop), why)
+
+
+def prune(ctx: Context, name: str, *, dry_run: bool = True, confirmation: str | None = None) -> Exercise:
+    """Delete what retention no longer needs from the archive of cluster `name`; a dry run (default) says what would go.
+
+    `confirmation` must be the target, `postgres/<name>`, and the inventory must allow `retention`. Claims `pruned`.
+    Raises RefusedError when the guard refuses, UsageError for an unknown cluster.
+    """
+    cluster = Cluster(ctx.inventory, name)
+    archive = Archive(cluster.store(), cluster.prefix)
+    allowed = (
+        None
+        if dry_run
+        else permit(
+            "retention",
+            cluster.target,
+            allowed=cluster.config.allow,
+            dry_run=dry_run,
+            confirmation=confirmation,
+        )
+    )
+    return attempt(
+        ctx, cluster.target, "retention", "pruned", lambda rec: _prune(ctx, rec, cluster, archive, allowed)
+    )
+
+
+def _prune(
+    ctx: Context, rec: Recorder, cluster: Cluster, archive: Archive, allowed: Permit | None
+) -> str:
+    entries, findings = archive.catalogue()
+    if findings:
+        rec.findings.extend(findings)
+        raise OpsError(
+            f"nothing is deleted while the catalogue cannot be trusted: {findings[0].message}",
+            hint=findings[0].hint,
+        )
+    rules = cluster.config.retention
+    choice = choose(entries, backups=rules.backups, window=rules.window, now=ctx.clock())
+    wal = _unneeded_wal(archive, choice.keep)
+    left = _unfinished(ctx, archive, entries)
+    rec.details |= {
+        "kept": [entry.id for entry in choice.keep],
+        "dropped": [entry.id for entry in choice.drop],
+        "wal_segments": len(wal),
+        "unfinished_objects": len(left),
+        "reason": choice.reason,
+        "dry_run": allowed is None,
+    }
+    rec.measurements |= {
+        "backups_kept": float(len(choice.keep)),
+        "backups_dropped": float(len(choice.drop)),
+        "wal_segments_dropped": float(len(wal)),
+    }
+    if allowed is not None:
+        with rec.phase("delete"):
+            for entry in reversed(choice.drop):  # children before parents: no chain is ever seen without its root
+                archive.store.delete(archive.key(layout.catalogue_key(entry.id)), allowed)
+                for stored in list(archive.store.list(archive.key(f"backups/{entry.id}/"))):
+                    archive.store.delete(stored.key, allowed)
+            for key in (*wal, *left):
+                archive.store.delete(key, allowed)
+    verb = "would go" if allowed is None else "deleted"
+    told = f"{len(choice.drop)} backups and {len(wal)} WAL segments {verb}, {len(choice.keep)} backups kept"
+    rec.claim(passed("pruned", told))
+    return told
+
+
+def _unneeded_wal(archive: Archive, keep: Sequence[Entry]) -> list[str]:
+    """Keys of WAL before the oldest start of a kept backup. History files always stay: they are small and irreplaceable."""
+    if not keep:
+        return []
+    listing = archive.wal()
+    size = keep[0].segment_size
+    first = min(entry.start_lsn // size for entry in keep)
+    return [s.key for s in listing.segments.values() if segment_number(s.name, size) < first]
+
+
+def _unfinished(ctx: Context, archive: Archive, entries: Sequence[Entry]) -> list[str]:
+    """Keys of parts that no catalogue entry names, a day old at least: what a backup that was killed has left."""
+    known = {entry.id for entry in entries}
+    prefix = archive.key("backups/")
+    return [
+        stored.key
+        for stored in archive.store.list(prefix)
+        if stored.key.removeprefix(prefix).split("/")[0] not in known
+        and ctx.clock() - stored.modified > _UNFINISHED_AGE
+    ]
+
+

@@ -1,0 +1,256 @@
+"""From the store to a data directory: download in parallel, unpack in order, verify every byte against the manifest.
+
+Each file is checked (length and checksum) while it is written, and a backup is complete only when every file of its manifest
+was seen. An incremental chain is verified link by link *before* pg_combinebackup touches it: a damaged link would give a
+combined backup that verifies against its own new manifest.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tarfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from ccobs_ops.core.context import Context
+from ccobs_ops.core.errors import DamagedError, OpsError
+from ccobs_ops.core.exercise import Phase, Recorder
+from ccobs_ops.core.postgres.archive import Archive
+from ccobs_ops.core.postgres.layout import Entry, Part
+from ccobs_ops.core.postgres.manifest import EXEMPT, Manifest, ManifestFile, checksum, parse_manifest
+from ccobs_ops.core.postgres.server import Tools
+from ccobs_ops.core.postgres.tarstream import TarReader
+from ccobs_ops.core.process import User, run
+from ccobs_ops.core.storage import in_order
+from ccobs_ops.core.units import format_bytes
+
+_IN_FLIGHT_BYTES = 64 * 1024 * 1024
+_COMBINE_SECONDS = 6 * 3600.0
+_SPARE_BYTES = 256 * 1024 * 1024
+
+
+@dataclass(slots=True)
+class _Seconds:
+    """Where the unpacking thread's time went, in seconds: waiting for the store, writing, checking."""
+
+    fetch: float = 0.0
+    unpack: float = 0.0
+    verify: float = 0.0
+
+
+def unpack_chain(
+    ctx: Context,
+    rec: Recorder,
+    archive: Archive,
+    links: tuple[Entry, ...],
+    target: Path,
+    tools: Tools,
+    user: User | None,
+) -> None:
+    """Put the data directory that `links` (full backup first) stand for into the empty folder `target`.
+
+    Adds the phases `fetch`, `unpack`, `verify` and, for a chain, `combine`. `user` owns the result when we are root.
+    Raises DamagedError naming the object or file that is not what it was, OpsError when the disk is too small.
+    """
+    _room(target, links)
+    spent = _Seconds()
+    moved = sum(link.raw_bytes for link in links)
+    ctx.progress.begin("restore", moved)
+    try:
+        if len(links) == 1:
+            _unpack(ctx, archive, links[0], target, spent, user)
+        else:
+            _combine(ctx, rec, archive, links, target, tools, spent, user)
+    finally:
+        rec.phases[:0] = [
+            Phase("fetch", spent.fetch, sum(link.stored_bytes for link in links)),
+            Phase("unpack", spent.unpack, moved),
+            Phase("verify", spent.verify, moved),
+        ]
+
+
+def _combine(
+    ctx: Context,
+    rec: Recorder,
+    archive: Archive,
+    links: tuple[Entry, ...],
+    target: Path,
+    tools: Tools,
+    spent: _Seconds,
+    user: User | None,
+) -> None:
+    staging = target.parent / f"{target.name}.chain"
+    staging.mkdir(mode=0o700)
+    if user is not None:
+        os.chown(staging, user.uid, user.gid)
+    try:
+        folders = [staging / f"{number:03d}" for number in range(len(links))]
+        for link, folder in zip(links, folders, strict=True):
+            folder.mkdir(mode=0o700)
+            if user is not None:
+                os.chown(folder, user.uid, user.gid)
+            _unpack(ctx, archive, link, folder, spent, user)
+        with rec.phase("combine"):
+            target.rmdir()
+            option = ["--link"] if tools.supports("pg_combinebackup", "--link") else []
+            run(
+                [tools["pg_combinebackup"], *option, *folders, "-o", target],
+                deadline=_COMBINE_SECONDS,
+                user=user,
+                cwd=staging,
+            )
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _unpack(
+    ctx: Context, archive: Archive, entry: Entry, folder: Path, spent: _Seconds, user: User | None
+) -> None:
+    where = archive.locate(entry.manifest.key)
+    manifest = parse_manifest(archive.read_part(entry.manifest), where)
+    if manifest.system_identifier not in (None, entry.system_identifier):
+        raise DamagedError(
+            f"the manifest {where} is of another cluster ({manifest.system_identifier})",
+            code="manifest_corrupt",
+            subject=where,
+        )
+    writer = _Writer(folder, manifest, archive.locate(f"backups/{entry.id}/"), spent, user)
+    reader = TarReader(writer)
+    began = time.monotonic()
+    ahead = max(2, _IN_FLIGHT_BYTES // max(entry.parts[0].raw_bytes, 1)) if entry.parts else 2
+    workers = min(ahead, archive.store.concurrency)
+
+    def fetch(part: Part) -> bytes:
+        return archive.read_part(part)
+
+    try:
+        for block in in_order(iter(entry.parts), fetch, workers=workers, ahead=ahead):
+            now = time.monotonic()
+            spent.fetch += now - began
+            checked = spent.verify
+            reader.feed(block)
+            ctx.progress.advance(len(block))
+            began = time.monotonic()
+            spent.unpack += began - now - (spent.verify - checked)
+        reader.finish()
+        writer.complete()
+    except OpsError as error:
+        if isinstance(error, DamagedError) or error.exit_status == 3:
+            raise
+        raise DamagedError(
+            f"backup {entry.id} cannot be unpacked: {error.message}", code="backup_part_corrupt", subject=entry.id
+        ) from error
+    finally:
+        writer.close()
+
+
+class _Writer:
+    """Writes the members of a backup's tar stream below a folder and holds each against the manifest."""
+
+    def __init__(
+        self, folder: Path, manifest: Manifest, where: str, spent: _Seconds, user: User | None
+    ) -> None:
+        self._folder = folder
+        self._manifest = manifest
+        self._where = where
+        self._spent = spent
+        self._owner = (user.uid, user.gid) if user is not None and os.geteuid() == 0 else None
+        self._seen: set[str] = set()
+        self._fd = -1
+        self._expected: ManifestFile | None = None
+        self._name = ""
+        self._written = 0
+        self._sum = checksum(None)
+
+    def begin(self, member: tarfile.TarInfo) -> None:
+        """Make the folder, or open the file."""
+        self._name = member.name.removeprefix("./").rstrip("/")
+        path = self._inside(self._name)
+        if member.isdir():
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._own(path)
+            return
+        if not member.isreg():
+            raise DamagedError(
+                f"{self._name} in {self._where} is neither a file nor a folder",
+                code="backup_part_corrupt",
+                subject=self._name,
+            )
+        expected = self._manifest.files.get(self._name)
+        if expected is None and self._name not in EXEMPT:
+            raise self._wrong("is not in the manifest")
+        self._expected = expected if self._name not in EXEMPT else None
+        self._sum = checksum(self._expected.algorithm if self._expected else None)
+        self._written = 0
+        self._seen.add(self._name)
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        if self._owner:
+            os.fchown(self._fd, *self._owner)
+
+    def data(self, block: memoryview) -> None:
+        """Write some bytes, and take them into the checksum."""
+        left = block
+        while left:
+            left = left[os.write(self._fd, left) :]
+        self._written += len(block)
+        began = time.monotonic()
+        self._sum.update(block)
+        self._spent.verify += time.monotonic() - began
+
+    def end(self) -> None:
+        """Close the file and hold it against the manifest."""
+        if self._fd < 0:
+            return
+        self.close()
+        if self._expected is None:
+            return
+        if self._written != self._expected.size:
+            raise self._wrong(f"has {self._written} bytes, the manifest says {self._expected.size}")
+        if self._expected.checksum and self._sum.hexdigest() != self._expected.checksum:
+            raise self._wrong(f"has the checksum {self._sum.hexdigest()}, the manifest says {self._expected.checksum}")
+
+    def complete(self) -> None:
+        """Raise DamagedError unless every file of the manifest was in the stream."""
+        missing = sorted(set(self._manifest.files) - self._seen - EXEMPT)
+        if missing:
+            self._name = missing[0]
+            raise self._wrong(f"is in the manifest but not in the backup ({len(missing)} such files)")
+
+    def close(self) -> None:
+        """Close the running file, if any."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _inside(self, name: str) -> Path:
+        parts = PurePosixPath(name).parts
+        if name.startswith("/") or ".." in parts:
+            raise self._wrong("would be written outside the data directory")
+        return self._folder.joinpath(*parts)
+
+    def _own(self, path: Path) -> None:
+        if self._owner:
+            os.chown(path, *self._owner)
+
+    def _wrong(self, what: str) -> DamagedError:
+        return DamagedError(
+            f"file {self._name} of {self._where} {what}",
+            code="backup_file_corrupt",
+            subject=self._name,
+            hint="this backup is not to be trusted; restore from another one and take a new backup",
+        )
+
+
+def _room(target: Path, links: tuple[Entry, ...]) -> None:
+    needed = sum(link.raw_bytes for link in links) + (links[0].raw_bytes if len(links) > 1 else 0) + _SPARE_BYTES
+    free = shutil.disk_usage(target).free
+    if free < needed:
+        raise OpsError(
+            f"{target} has {format_bytes(free)} free, and {format_bytes(needed)} are needed",
+            hint="name a folder on a larger disk",
+        )
+
+

@@ -1,0 +1,158 @@
+"""Every target at a glance: what was last found, how old the newest proof is, and whether that keeps the promises.
+
+A target is as good as the worst that is known of it. What was never exercised is UNKNOWN, and so is what was proven too
+long ago: proofs are made nightly, so one that is older than the objective `backup_age` says nothing about today.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from ccobs_ops.core.exercise import Exercise, Verdict
+from ccobs_ops.core.ledger import Ledger
+from ccobs_ops.core.units import format_duration, format_seconds
+from ccobs_ops.inventory import Inventory, Objectives
+
+PROOFS = {"postgres": ("backup", "window", "validation")}
+"""The capabilities that every target of a noun must have proven; others are shown when they were exercised."""
+EXTRAS = {"postgres": ("restore", "retention")}
+COMPONENTS = {"postgres": ("wal", "canary")}
+"""The parts of the agent that look after a target and give signs of life."""
+
+
+@dataclass(frozen=True, slots=True)
+class CapabilityStatus:
+    """One capability of a target. `verdict` is that of `latest`, unless that is missing or too old: then UNKNOWN.
+
+    `proof_age_seconds` is the age of the newest exercise that PASSED; `counts` is False for what is shown only.
+    """
+
+    capability: str
+    verdict: Verdict
+    reason: str
+    latest: Exercise | None
+    proof_age_seconds: float | None
+    passed_in_a_row: int
+    counts: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentStatus:
+    """One part of the agent: the age of its last sign of life, and what it complains about."""
+
+    component: str
+    verdict: Verdict
+    reason: str
+    age_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class TargetStatus:
+    """One target: `rto_seconds` and `rpo_seconds` are what the newest validation that measured them found."""
+
+    target: str
+    verdict: Verdict
+    capabilities: tuple[CapabilityStatus, ...]
+    components: tuple[ComponentStatus, ...]
+    objectives: Objectives
+    rto_seconds: float | None
+    rpo_seconds: float | None
+
+
+def worst(verdicts: Iterable[Verdict]) -> Verdict:
+    """FAILED before UNKNOWN before PASSED; of nothing at all, UNKNOWN."""
+    found = set(verdicts)
+    for verdict in (Verdict.FAILED, Verdict.UNKNOWN, Verdict.PASSED):
+        if verdict in found:
+            return verdict
+    return Verdict.UNKNOWN
+
+
+def objectives_of(inventory: Inventory, target: str) -> Objectives | None:
+    """What `target` (noun/name) promises, or None when the inventory does not have it."""
+    noun, _, name = target.partition("/")
+    found = inventory.postgres.get(name) if noun == "postgres" else None
+    return found.objectives if found else None
+
+
+def look(inventory: Inventory, ledger: Ledger, *, now: datetime) -> tuple[TargetStatus, ...]:
+    """The status of every target of `inventory` at the moment `now`, as the ledger has it."""
+    return tuple(
+        _target(ledger, "postgres", name, found.objectives, now) for name, found in inventory.postgres.items()
+    )
+
+
+def _target(ledger: Ledger, noun: str, name: str, objectives: Objectives, now: datetime) -> TargetStatus:
+    target = f"{noun}/{name}"
+    capabilities = [_proof(ledger, target, each, objectives, now) for each in PROOFS[noun]]
+    capabilities += [
+        status for each in EXTRAS[noun] if (status := _extra(ledger, target, each, now)).latest is not None
+    ]
+    components = tuple(_component(ledger, target, each, objectives, now) for each in COMPONENTS[noun])
+    measured = next(
+        (
+            exercise.measurements
+            for exercise in ledger.exercises(target=target, capability="validation", limit=10)
+            if "rto_seconds" in exercise.measurements
+        ),
+        {},
+    )
+    verdicts = [status.verdict for status in capabilities if status.counts]
+    return TargetStatus(
+        target=target,
+        verdict=worst([*verdicts, *(component.verdict for component in components)]),
+        capabilities=tuple(capabilities),
+        components=components,
+        objectives=objectives,
+        rto_seconds=measured.get("rto_seconds"),
+        rpo_seconds=measured.get("rpo_seconds"),
+    )
+
+
+def _proof(
+    ledger: Ledger, target: str, capability: str, objectives: Objectives, now: datetime
+) -> CapabilityStatus:
+    known = _extra(ledger, target, capability, now)
+    verdict, reason = known.verdict, known.reason
+    limit = objectives.backup_age
+    latest = known.latest
+    if latest is not None and verdict is Verdict.PASSED and now - latest.finished_at > limit:
+        verdict = Verdict.UNKNOWN
+        age = format_seconds((now - latest.finished_at).total_seconds())
+        reason = f"it passed {age} ago, and counts for {format_duration(limit)} (backup_age)"
+    return CapabilityStatus(
+        capability, verdict, reason, latest, known.proof_age_seconds, known.passed_in_a_row, counts=True
+    )
+
+
+def _extra(ledger: Ledger, target: str, capability: str, now: datetime) -> CapabilityStatus:
+    latest = ledger.latest(target, capability)
+    proof = latest
+    if latest is not None and latest.verdict is not Verdict.PASSED:
+        proof = ledger.last_passed(target, capability)
+    return CapabilityStatus(
+        capability,
+        latest.verdict if latest else Verdict.UNKNOWN,
+        latest.reason if latest else "never exercised",
+        latest,
+        (now - proof.finished_at).total_seconds() if proof else None,
+        ledger.streak(target, capability),
+        counts=False,
+    )
+
+
+def _component(
+    ledger: Ledger, target: str, component: str, objectives: Objectives, now: datetime
+) -> ComponentStatus:
+    beat = ledger.heartbeat(target, component)
+    if beat is None:
+        return ComponentStatus(component, Verdict.UNKNOWN, "the agent has never run", None)
+    age: timedelta = now - beat.at
+    if age > objectives.time_to_detect:
+        reason = f"the agent was last seen {format_seconds(age.total_seconds())} ago"
+        return ComponentStatus(component, Verdict.UNKNOWN, reason, age.total_seconds())
+    if told := beat.details.get("error"):
+        return ComponentStatus(component, Verdict.UNKNOWN, str(told), age.total_seconds())
+    return ComponentStatus(component, Verdict.PASSED, "", age.total_seconds())

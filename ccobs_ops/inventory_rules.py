@@ -1,0 +1,246 @@
+"""What must hold between the keys of an inventory, beyond what each key allows on its own.
+
+Each rule is a generator over a parsed inventory; a rule says which keys it judged (`about`), so that it is not applied
+where one of them was already found to be wrong.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import combinations
+
+from ccobs_ops.core.units import format_duration
+from ccobs_ops.inventory import Credentials, Inventory, Postgres, Store
+from ccobs_ops.inventory_problems import Key, did_you_mean
+
+_URL_PASSWORD = re.compile(r"[a-z][a-z0-9+.-]*://[^/@?#\s]*:[^/@?#\s]+@", re.IGNORECASE)
+_KEYWORD_PASSWORD = re.compile(r"(?:^|[\s?&])(?:ssl)?password\s*=", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A rule that does not hold: where to point at, what is wrong, and which keys it was judged by."""
+
+    key: Key
+    message: str
+    hint: str
+    about: tuple[Key, ...]
+
+
+def violations(inventory: Inventory, *, store_names: Collection[str]) -> Iterator[Violation]:
+    """Everything in `inventory` that contradicts itself.
+
+    `store_names` are all stores that the file names, also those that are wrong and therefore missing from `inventory`.
+    """
+    yield from _stores(inventory)
+    yield from _archives(inventory)
+    for name, target in inventory.postgres.items():
+        key: Key = ("postgres", name)
+        yield from _store_exists(key, target, store_names)
+        yield from _objectives(key, target)
+        yield from _checks(key, target)
+        if _holds_password(target.dsn):
+            yield Violation(
+                (*key, "dsn"),
+                "a password is written down in the dsn",
+                "take it out, name it as `password: file:PATH` or `password: env:NAME`, and change it if others saw it",
+                ((*key, "dsn"),),
+            )
+    if inventory.ledger is not None and _holds_password(inventory.ledger):
+        yield Violation(
+            ("ledger",),
+            "a password is written down in the ledger's URL",
+            "name where the URL is instead: env:NAME, file:PATH or secretsmanager:ARN",
+            (("ledger",),),
+        )
+
+
+def _holds_password(text: str) -> bool:
+    return bool(_URL_PASSWORD.match(text.strip()) or _KEYWORD_PASSWORD.search(text))
+
+
+def archive_prefix(name: str, target: Postgres) -> str:
+    """Where below its store's prefix the archive of target `name` lies."""
+    return (target.prefix or f"postgres/{name}").strip("/")
+
+
+def _place(store: Store) -> tuple[str, str]:
+    return ((store.endpoint or "").rstrip("/").lower(), store.bucket)
+
+
+def _joined(*parts: str) -> str:
+    return "/".join(part.strip("/") for part in parts if part.strip("/"))
+
+
+def _within(one: str, other: str) -> bool:
+    """Whether folder `other` is `one`, or lies in it."""
+    return not one or other == one or other.startswith(f"{one}/")
+
+
+def _stores(inventory: Inventory) -> Iterator[Violation]:
+    first: dict[tuple[tuple[str, str], str], str] = {}
+    for name, store in inventory.stores.items():
+        key: Key = ("stores", name)
+        known = first.setdefault((_place(store), store.prefix.strip("/")), name)
+        if known != name:
+            judged = [
+                ("stores", each, part) for each in (name, known) for part in ("bucket", "prefix", "endpoint")
+            ]
+            yield Violation(
+                (*key, "bucket"),
+                f"this is the same endpoint, bucket and prefix as stores.{known}",
+                "keep one of the two, or give one another prefix",
+                tuple(judged),
+            )
+        if _URL_PASSWORD.match(store.endpoint or ""):
+            yield Violation(
+                (*key, "endpoint"),
+                "a password is written down in the endpoint",
+                "name the keys under `credentials` instead",
+                ((*key, "endpoint"),),
+            )
+        yield from _credentials((*key, "credentials"), store.credentials)
+        if store.read_only is not None:
+            yield from _credentials((*key, "read_only"), store.read_only)
+        yield from _encryption((*key, "encryption"), store)
+
+
+def _credentials(key: Key, found: Credentials) -> Iterator[Violation]:
+    pair = ((*key, "access_key"), (*key, "secret_key"))
+    if found.access_key is not None and found.secret_key is None:
+        yield Violation(pair[0], "an access_key without a secret_key", "add `secret_key:`", pair)
+    elif found.secret_key is not None and found.access_key is None:
+        yield Violation(pair[1], "a secret_key without an access_key", "add `access_key:`", pair)
+    elif found.session_token is not None and found.access_key is None:
+        where = (*key, "session_token")
+        yield Violation(
+            where, "a session_token without an access_key", "add the keys that it goes with", pair
+        )
+
+
+def _encryption(key: Key, store: Store) -> Iterator[Violation]:
+    found = store.encryption
+    if found is None:
+        return
+    judged = ((*key, "mode"), (*key, "kms_key"))
+    if found.mode == "aws:kms" and found.kms_key is None and store.endpoint is not None:
+        yield Violation(
+            judged[0],
+            "aws:kms without a kms_key: only AWS itself has a default key, and this store has its own endpoint",
+            "add `kms_key:`, or use mode AES256",
+            judged,
+        )
+    if found.mode == "AES256" and found.kms_key is not None:
+        yield Violation(
+            judged[1], "a kms_key is not used with AES256", "use mode aws:kms, or remove the key", judged
+        )
+
+
+def _store_exists(key: Key, target: Postgres, store_names: Collection[str]) -> Iterator[Violation]:
+    if target.store in store_names:
+        return
+    known = ", ".join(sorted(store_names)) or "none"
+    hint = did_you_mean(target.store, store_names) or f"known stores: {known}"
+    where = (*key, "store")
+    yield Violation(where, f"there is no store {target.store!r}", hint, (where,))
+
+
+def _archives(inventory: Inventory) -> Iterator[Violation]:
+    archives: list[tuple[str, tuple[str, str], str]] = []
+    for name, target in inventory.postgres.items():
+        store = inventory.stores.get(target.store)
+        if store is not None:
+            path = _joined(store.prefix, archive_prefix(name, target))
+            archives.append((name, _place(store), path))
+    for (one, place, path), (two, other_place, other_path) in combinations(archives, 2):
+        if place != other_place or not (_within(path, other_path) or _within(other_path, path)):
+            continue
+        stores = {inventory.postgres[name].store for name in (one, two)}
+        judged = [("postgres", name, part) for name in (one, two) for part in ("prefix", "store")]
+        judged += [("stores", name, part) for name in stores for part in ("bucket", "prefix", "endpoint")]
+        how = (
+            f"this archive, {path!r}, is that of postgres.{one} too"
+            if path == other_path
+            else f"this archive, {other_path!r}, overlaps that of postgres.{one}, {path!r}"
+        )
+        yield Violation(
+            ("postgres", two, "prefix" if inventory.postgres[two].prefix is not None else "store"),
+            f"{how}: one target's retention would delete the other's backups",
+            "give each target a prefix of its own (default: postgres/NAME)",
+            tuple(judged),
+        )
+
+
+def _objectives(key: Key, target: Postgres) -> Iterator[Violation]:
+    spans: dict[str, timedelta] = {
+        "objectives.rto": target.objectives.rto,
+        "objectives.rpo": target.objectives.rpo,
+        "objectives.backup_age": target.objectives.backup_age,
+        "objectives.backup_duration": target.objectives.backup_duration,
+        "objectives.time_to_detect": target.objectives.time_to_detect,
+        "canary.interval": target.canary.interval,
+        "archive.partial_interval": target.archive.partial_interval,
+        "sandbox.ttl": target.sandbox.ttl,
+        "retention.window": target.retention.window,
+        "backup.deadline": target.backup.deadline,
+    }
+    written = {
+        f"{part}.{name}"
+        for part in ("objectives", "canary", "archive", "sandbox", "retention", "backup")
+        for name in getattr(target, part).model_fields_set
+    }
+    for short, long, why in _NOT_SHORTER:
+        if spans[short] >= spans[long]:
+            continue
+        pointed = short if short in written or long not in written else long
+        yield Violation(
+            (*key, *pointed.split(".")),
+            f"{short} ({format_duration(spans[short])}) is shorter than {long} ({format_duration(spans[long])}): {why}",
+            f"raise {short}, or lower {long}",
+            ((*key, *short.split(".")), (*key, *long.split("."))),
+        )
+
+
+_NOT_SHORTER = (
+    ("objectives.rpo", "canary.interval", "a loss that small could not be measured"),
+    ("objectives.rpo", "archive.partial_interval", "more than that can be lost between two uploads"),
+    ("objectives.time_to_detect", "canary.interval", "a missing canary is noticed after an interval at best"),
+    (
+        "objectives.backup_age",
+        "objectives.backup_duration",
+        "a backup would be too old before it is finished",
+    ),
+    ("backup.deadline", "objectives.backup_duration", "a backup would be ended while it is still in time"),
+    ("sandbox.ttl", "objectives.rto", "a restore would be torn down while it is still in time"),
+    (
+        "retention.window",
+        "objectives.backup_age",
+        "the newest backup may be older than all that is kept",
+    ),
+)
+"""(a, b, why): a must not be shorter than b."""
+
+
+def _checks(key: Key, target: Postgres) -> Iterator[Violation]:
+    first: dict[str, int] = {}
+    for position, check in enumerate(target.checks):
+        where: Key = (*key, "checks", position)
+        known = first.setdefault(check.name, position)
+        if known != position:
+            yield Violation(
+                (*where, "name"),
+                f"the check {check.name!r} is there twice, first as checks[{known}]",
+                "each check's result is reported by its name: give this one another",
+                (where, (*key, "checks", known)),
+            )
+        if check.compare and check.expect is not None:
+            message = f"the check {check.name!r} has both `expect` and `compare`"
+            yield Violation(
+                where, message, "keep one: a fixed value, or the same query on production", (where,)
+            )
+        if not check.compare and check.expect is None:
+            message = f"the check {check.name!r} has neither `expect` nor `compare`: it could not fail"
+            yield Violation(where, message, "add `expect: VALUE`, or `compare: true`", (where,))

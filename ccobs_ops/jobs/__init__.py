@@ -1,0 +1,1 @@
+"""Dagster jobs: which assets run together, and what the launchpad asks for."""

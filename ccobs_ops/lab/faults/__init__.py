@@ -1,0 +1,120 @@
+"""Every fault that the lab can inject, and the two verbs.
+
+`inject` keeps what healing needs in the lab's folder `faults/NAME/` before it breaks anything; `heal` puts it back: the
+same key, bytes and metadata.
+"""
+
+from __future__ import annotations
+
+import shutil
+from datetime import UTC, datetime
+from random import Random
+from typing import TYPE_CHECKING
+
+from ccobs_ops.core.errors import UsageError
+from ccobs_ops.lab.faults import objects, services
+from ccobs_ops.lab.faults.base import Damage, Fault, Site
+from ccobs_ops.lab.plan import REGIONS, TARGET
+from ccobs_ops.lab.state import locked
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ccobs_ops.lab.lab import Lab
+
+_PG = (TARGET,)
+
+REGISTRY: tuple[Fault, ...] = (
+    Fault("archiver-stopped", _PG, "stop the agent: no WAL reaches the store", services.archiver_stopped),
+    Fault("wal-gap", _PG, "delete a finished WAL segment from the middle", objects.wal_gap),
+    Fault("wal-corrupt", _PG, "flip one bit in a stored WAL segment", objects.wal_corrupt),
+    Fault("backup-corrupt", _PG, "flip one bit in a part of the newest backup", objects.backup_corrupt),
+    Fault("backup-missing", _PG, "delete a part of the newest backup", objects.backup_missing),
+    Fault(
+        "timeline-history-missing",
+        _PG,
+        "delete the newest timeline's history (promotes first)",
+        objects.timeline_history_missing,
+    ),
+    Fault("manifest-missing", _PG, "delete the newest backup's manifest", objects.manifest_missing),
+    Fault("store-down", REGIONS, "kill -9 a region's S3 servers", services.store_down),
+    Fault("canary-stopped", _PG, "commit no more canaries; WAL streaming goes on", services.canary_stopped),
+)
+
+
+def named(name: str) -> Fault:
+    """The fault called `name`. Raises UsageError when there is none."""
+    for fault in REGISTRY:
+        if fault.name == name:
+            return fault
+    raise UsageError(f"there is no fault {name!r}", hint="see them: ccobs-ops lab break --list")
+
+
+def active(lab: Lab) -> tuple[Damage, ...]:
+    """The faults that are in, oldest first."""
+    files = lab.plan.faults.glob("*/damage.json")
+    return tuple(sorted((Damage.model_validate_json(file.read_text()) for file in files), key=lambda d: d.at))
+
+
+def inject(lab: Lab, name: str, *, at: str | None = None, seed: int = 1) -> Damage:
+    """Break it for real and return what exactly was broken; `seed` decides the choice.
+
+    Raises UsageError for a fault that is in already or does not apply `at` that target, OpsError when there is
+    nothing to break or it cannot be reached.
+    """
+    fault = named(name)
+    target = at or fault.targets[0]
+    if target not in fault.targets:
+        raise UsageError(
+            f"{name} does not apply at {target!r}", hint=f"it applies at: {', '.join(fault.targets)}"
+        )
+    lab.plan.faults.mkdir(mode=0o700, exist_ok=True)
+    with locked(lab.plan.faults):
+        earlier = active(lab)
+        if any(damage.fault == name for damage in earlier):
+            raise UsageError(f"{name} is in already", hint=f"heal it first: ccobs-ops lab heal {name}")
+        folder = _folder(lab, name)
+        shutil.rmtree(
+            folder, ignore_errors=True
+        )  # what a break that was cut short had kept, and not yet used
+        folder.mkdir(mode=0o700)
+        spoiled = frozenset(key for damage in earlier for key in damage.keys)
+        try:
+            actions = fault.choose(Site(lab, target, Random(seed), folder, spoiled))
+            damage = Damage(fault=name, target=target, seed=seed, at=datetime.now(UTC), actions=actions)
+        except BaseException:
+            shutil.rmtree(folder)
+            raise
+        fresh = folder / "damage.json.new"
+        fresh.write_text(damage.model_dump_json(indent=2))
+        fresh.replace(folder / "damage.json")
+        for action in damage.actions:
+            action.apply(lab, folder)
+        return damage
+
+
+def heal(lab: Lab, name: str | None = None) -> tuple[Damage, ...]:
+    """Undo the fault `name`, or every one, newest first; returns what was undone. What is not broken stays alone.
+
+    Raises UsageError when there is no such fault, OpsError when something cannot be put back; healing can be repeated.
+    """
+    if name is not None:
+        named(name)
+    if not lab.plan.faults.is_dir():
+        return ()
+    healed: list[Damage] = []
+    with locked(lab.plan.faults):
+        for damage in reversed(active(lab)):
+            if name in (None, damage.fault):
+                for action in reversed(damage.actions):
+                    action.undo(lab, _folder(lab, damage.fault))
+                shutil.rmtree(_folder(lab, damage.fault))
+                healed.append(damage)
+    return tuple(healed)
+
+
+def _folder(lab: Lab, name: str) -> Path:
+    return lab.plan.faults / name
+
+
+__all__ = ["REGISTRY", "Damage", "Fault", "active", "heal", "inject", "named"]

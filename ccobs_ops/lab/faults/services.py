@@ -1,0 +1,22 @@
+"""Faults in what runs: the agent, a store, the canaries."""
+
+from __future__ import annotations
+
+from ccobs_ops.lab.faults.actions import Action, CreateFile, StopService
+from ccobs_ops.lab.faults.base import Site
+from ccobs_ops.lab.plan import NAME
+
+
+def archiver_stopped(site: Site) -> tuple[Action, ...]:
+    """The agent is stopped, so no WAL reaches the store while PostgreSQL goes on; canaries stop with it."""
+    return (StopService(service="agent", kill=False),)
+
+
+def store_down(site: Site) -> tuple[Action, ...]:
+    """The region's servers get kill -9."""
+    return (StopService(service=site.target, kill=True),)
+
+
+def canary_stopped(site: Site) -> tuple[Action, ...]:
+    """The agent is told to commit no canaries; WAL streaming goes on."""
+    return (CreateFile(path=site.lab.plan.state_dir / "postgres" / NAME / "canary.stop"),)

@@ -1,0 +1,100 @@
+"""The inventory that a lab writes: the same file that an operator would write, checked by the same models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from ccobs_ops.inventory import Inventory
+from ccobs_ops.lab.plan import BUCKET, DATABASE, NAME, REGIONS, Plan
+from ccobs_ops.lab.s3 import aws_region
+
+_HEADER = """\
+# Written by `ccobs-ops lab up`; removed by `ccobs-ops lab down`. Secrets are files below secrets/, mode 0600.
+"""
+
+_SETTLED = "created_at < CAST(:cutoff AS timestamptz) - interval '10 seconds'"
+"""Rows that were certainly committed by the cutoff: the application's transactions last 8 s at the most."""
+
+CHECKS: tuple[dict[str, Any], ...] = (
+    {
+        "name": "no_orphaned_messages",
+        "sql": "SELECT count(*) FROM messages m LEFT JOIN conversations c ON c.id = m.conversation_id"
+        " WHERE c.id IS NULL",
+        "expect": 0,
+    },
+    {
+        "name": "messages_present",
+        "sql": f"SELECT count(*) FROM messages WHERE {_SETTLED}",
+        "compare": True,
+    },
+    {
+        "name": "tool_calls_unchanged",
+        "sql": "SELECT coalesce(sum(CAST(hashtextextended(concat_ws('|', id, message_id, tool, arguments, duration_ms,"
+        f" succeeded), 0) AS numeric)), 0) FROM tool_calls WHERE {_SETTLED}",
+        "compare": True,
+    },
+)
+
+
+def write_inventory(plan: Plan) -> None:
+    """Write `plan.inventory`. What the models refuse raises pydantic's ValidationError: a defect of the lab."""
+    document = build(plan)
+    Inventory.model_validate(document)
+    fresh = plan.inventory.with_suffix(".yaml.new")
+    fresh.write_text(_HEADER + yaml.safe_dump(document, sort_keys=False, width=110, allow_unicode=True))
+    fresh.replace(plan.inventory)
+
+
+def build(plan: Plan) -> dict[str, Any]:
+    """The inventory of `plan` as it is written."""
+    document: dict[str, Any] = {
+        "version": 1,
+        "environment": "lab",
+        "owners": ["team:observatory"],
+        "tags": {"estate": "lab"},
+        "stores": {region: _store(plan, region) for region in REGIONS if region in plan.services},
+    }
+    if "postgres" in plan.services and document["stores"]:
+        document["postgres"] = {NAME: _postgres(plan, store=next(iter(document["stores"])))}
+    return document
+
+
+def _store(plan: Plan, region: str) -> dict[str, Any]:
+    def credentials(right: str) -> dict[str, str]:
+        return {part: f"file:secrets/{region}_{right}{part}" for part in ("access_key", "secret_key")}
+
+    return {
+        "bucket": BUCKET,
+        "region": aws_region(region),
+        "endpoint": f"http://127.0.0.1:{plan.s3_port(region)}",
+        "addressing": "path",
+        "timeout": "5s",
+        "credentials": credentials(""),
+        "read_only": credentials("read_only_"),
+    }
+
+
+def _postgres(plan: Plan, *, store: str) -> dict[str, Any]:
+    sandbox: dict[str, Any] = {"dir": str(plan.sandbox), "ttl": "1h"}
+    if plan.run_as:
+        sandbox["run_as"] = plan.run_as
+    return {
+        "dsn": f"host=127.0.0.1 port={plan.ports['postgres']} user=ccobs dbname={DATABASE}",
+        "password": "file:secrets/postgres_password",
+        "bin_dir": str(plan.bin_dir),
+        "store": store,
+        "archive": {"partial_interval": "1s"},
+        "canary": {"interval": "1s"},
+        "objectives": {
+            "rto": "30m",
+            "rpo": "10s",
+            "backup_age": "26h",
+            "backup_duration": "5m",
+            "time_to_detect": "15m",
+        },
+        "sandbox": sandbox,
+        "checks": list(CHECKS),
+        "allow": ["retention"],
+    }

@@ -1,0 +1,1 @@
+"""Dagster resources: what a run is handed when it starts."""

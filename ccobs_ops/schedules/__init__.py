@@ -1,0 +1,1 @@
+"""Dagster schedules, all in UTC."""
