@@ -28,6 +28,8 @@ POLL_SECONDS = 0.3
 LOG_TAIL_LINES = 25
 JOB = "nightly_validation"
 
+app = typer.Typer()
+
 DAGSTER_YAML = """\
 # Written by `ccobs-ops demo`. deploy/dagster.yaml is the one to start from in production.
 telemetry: {enabled: false}
@@ -43,6 +45,7 @@ load_from:
 """
 
 
+@app.command()
 def demo(
     directory: Annotated[
         Path, typer.Option("--dir", help="Folder of the lab; it is started there, or used when it runs.")

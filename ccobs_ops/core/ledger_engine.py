@@ -104,7 +104,7 @@ def _open_sqlite(url: URL) -> Engine:
         with engine.connect() as connection:
             ready = _revision(connection) == HEAD and _is_wal(connection)
         if not ready:
-            with _folder_lock(path):
+            with _migration_lock(path):
                 with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
                     connection.exec_driver_sql("PRAGMA journal_mode=WAL")
                 with writing(engine).begin() as connection:
@@ -136,25 +136,25 @@ def _is_wal(connection: Connection) -> bool:
 
 
 @contextmanager
-def _folder_lock(path: Path) -> Iterator[None]:
-    # on the folder: a lock file would stay behind, and closing the database's own file drops SQLite's locks
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+def _migration_lock(path: Path) -> Iterator[None]:
+    # a file of its own: closing the database's file would drop SQLite's locks, and the folder may be locked by others
+    lock = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
     try:
         until = time.monotonic() + LOCK_SECONDS
         while True:
             try:
-                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
                 if time.monotonic() > until:
                     raise LedgerError(
                         f"another process has been migrating the ledger {path} for {LOCK_SECONDS} s",
-                        hint=f"find it with: fuser {path.parent}",
+                        hint=f"find it with: fuser {path.parent}/.{path.name}.lock",
                     ) from None
                 time.sleep(0.02)
         yield
     finally:
-        os.close(folder)
+        os.close(lock)
 
 
 def _open_postgresql(url: URL) -> Engine:

@@ -24,7 +24,7 @@ def postgres_jobs(inventory: Inventory) -> list[Any]:
             executor_def=dg.in_process_executor,
             run_tags=RUN_TAGS,
             description="Back up every cluster, examine its archive, restore it to a moment inside the partition's "
-            "day and prove what came back. Safe at any time: production is only read.",
+            "day and prove what came back. Safe at any time. Old backups go only where the inventory allows it.",
         ),
         dg.define_asset_job(
             "postgres_backup",

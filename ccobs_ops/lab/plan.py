@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import sys
 import sysconfig
 from dataclasses import dataclass
@@ -137,20 +138,22 @@ class Plan:
 
     def python(self, module: str, *arguments: str) -> list[str]:
         """The command that runs one of our own modules with this interpreter."""
-        return [sys.executable, "-m", module, *arguments]
+        return [sys.executable, "-P", "-m", module, *arguments]
 
     def python_environment(self) -> dict[str, str]:
         """Like `environment`, for our own modules: finds this package and what it needs, as this process does."""
         ours = str(Path(ccobs_ops.__file__).parent.parent)
         inherited = [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
-        paths = [part for part in (ours, *inherited) if part != sysconfig.get_path("purelib")]
+        paths = dict.fromkeys(part for part in (ours, *inherited) if part != sysconfig.get_path("purelib"))
         return process.environment(
             {MARK: str(self.directory), "PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
         )
 
     def make_folders(self) -> None:
         """Create the lab's folders and its secrets. `home` in /var/tmp is created exclusively."""
-        self.logs_dir.mkdir(exist_ok=True)
+        if self.logs_dir.is_dir():
+            shutil.rmtree(self.logs_dir)  # of the lab that was here before
+        self.logs_dir.mkdir()
         self.secrets_dir.mkdir(mode=0o700)
         self.home.mkdir(mode=0o711)
         self.home.chmod(0o711)

@@ -7,10 +7,13 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 
+from ccobs_ops.assets.postgres import postgres_assets
 from ccobs_ops.core.exercise import Verdict
 from ccobs_ops.core.ledger import Ledger
 from ccobs_ops.core.postgres.strategy import Strategy
 from ccobs_ops.inventory import Inventory
+from ccobs_ops.jobs.postgres import postgres_jobs
+from ccobs_ops.resources.core import CoreResource
 from ccobs_ops.schedules.nightly import nightly_schedule
 from tests.definitions.estates import TODAY, Estate, exercise
 
@@ -84,8 +87,17 @@ def backed_up(inventory: Inventory, name: str, days_ago: int, complete: Verdict 
 
 def evaluate(inventory: Inventory) -> list[dg.RunRequest]:
     schedule = nightly_schedule(inventory, running=True)
-    context = dg.build_schedule_context(scheduled_execution_time=AT_TWO)
-    return list(schedule.evaluate_tick(context).run_requests or [])
+    location = dg.Definitions(
+        assets=postgres_assets(inventory),
+        jobs=postgres_jobs(inventory),
+        schedules=[schedule],
+        resources={"core_context": CoreResource(inventory=str(inventory.path))},
+    )
+    with dg.DagsterInstance.ephemeral() as instance:
+        context = dg.build_schedule_context(
+            scheduled_execution_time=AT_TWO, instance=instance, repository_def=location.get_repository_def()
+        )
+        return list(schedule.evaluate_tick(context).run_requests or [])
 
 
 def one_cluster(inventory: Inventory) -> Inventory:

@@ -31,7 +31,7 @@ _DEEP_SECONDS = 12 * 3600.0
 _SETTINGS = {
     "listen_addresses": "",
     "archive_mode": "off",
-    "archive_command": "",
+    "archive_command": "(disabled)",  # what PostgreSQL shows while archive_mode is off
     "primary_conninfo": "",
     "max_logical_replication_workers": "0",
 }
@@ -126,7 +126,10 @@ def prove_rpo(
     aim = plan.target.at or (looked_at if plan.target.latest else end.last_commit_at) or looked_at
     lost = max(0.0, (aim - result.last.committed_at).total_seconds())
     rec.measurements["rpo_seconds"] = lost
-    told = f"last canary before the target by {format_seconds(lost)}, promised at most {format_seconds(limit)}"
+    told = (
+        f"the last canary that came back is {format_seconds(lost)} older than the target, "
+        f"promised at most {format_seconds(limit)}"
+    )
     if lost <= limit:
         rec.claim(passed("rpo", told))
     elif plan.target.latest and result.next is None and (exact := _claim(rec, "exact")) and exact.verdict == "UNKNOWN":
@@ -232,7 +235,7 @@ def prove_structure(
     if options.logical_read:
         ctx.progress.begin("read")
         with rec.phase("read"):
-            argv = [tools["pg_dumpall"], *where, "--no-role-passwords", "--file=/dev/null"]
+            argv = [tools["pg_dumpall"], *where, "--no-role-passwords", "--no-sync", "--file=/dev/null"]
             claims.append(_tool("logical_read", argv, rec, "every row was read"))
     return claims
 

@@ -58,6 +58,7 @@ def unpack_chain(
     _room(target, links)
     spent = _Seconds()
     moved = sum(link.raw_bytes for link in links)
+    first = len(rec.phases)
     ctx.progress.begin("restore", moved)
     try:
         if len(links) == 1:
@@ -65,7 +66,7 @@ def unpack_chain(
         else:
             _combine(ctx, rec, archive, links, target, tools, spent, user)
     finally:
-        rec.phases[:0] = [
+        rec.phases[first:first] = [
             Phase("fetch", spent.fetch, sum(link.stored_bytes for link in links)),
             Phase("unpack", spent.unpack, moved),
             Phase("verify", spent.verify, moved),

@@ -67,9 +67,13 @@ class View:
     def describe(self) -> str:
         """The window in words, for messages."""
         known = [
-            f"{rfc3339(span.start)} to {rfc3339(span.end.at)}" for span in self.spans if span.end is not None
+            f"{rfc3339(span.start)} to {rfc3339(span.end.at)}"
+            for span in self.spans
+            if span.end is not None and span.start <= span.end.at
         ]
-        return "; ".join(known) if known else "nothing can be restored"
+        if not known and self.spans:
+            return f"backup {self.spans[-1].backups[-1]} as it was taken, and no commit after it yet"
+        return "; ".join(known) if known else "nothing"
 
 
 def look(

@@ -222,4 +222,4 @@ def _seed(connection: Any, plan: Plan) -> None:
         connection.execute(f"SET LOCAL lab.seed = {plan.seed:d}")
         connection.execute(f"SET LOCAL lab.messages = {max(1, round(MESSAGES * plan.scale)):d}")
         connection.execute(script)
-    connection.execute("ANALYZE")
+    connection.execute("ANALYZE users, projects, conversations, messages, tool_calls")
