@@ -32,10 +32,12 @@ fi
 if [ -e "$venv" ] && ! "$venv/bin/python" -c 'import sys' >/dev/null 2>&1; then rm -rf "$venv"; fi
 
 echo "setup: $("$python" --version 2>&1) → $venv, $(grep -c '^[a-zA-Z0-9].*==' requirements.lock) packages by hash"
+# --no-deps: the lock is the whole closure, so nothing is resolved; `check` shows that nothing is missing
 if command -v uv >/dev/null 2>&1; then
     [ -x "$venv/bin/python" ] || uv venv --quiet --python "$(command -v "$python")" "$venv"
-    uv pip install --quiet --python "$venv/bin/python" --require-hashes -r requirements.lock
+    uv pip install --quiet --python "$venv/bin/python" --no-deps --require-hashes -r requirements.lock
     uv pip install --quiet --python "$venv/bin/python" --no-deps --editable .
+    uv pip check --quiet --python "$venv/bin/python"
 else
     if [ ! -x "$venv/bin/python" ]; then
         "$python" -c 'import venv, ensurepip' >/dev/null 2>&1 || fail \
@@ -44,6 +46,7 @@ else
         "$python" -m venv "$venv"
     fi
     pip=("$venv/bin/python" -m pip --disable-pip-version-check --no-input)
-    "${pip[@]}" install --quiet --require-hashes -r requirements.lock
+    "${pip[@]}" install --quiet --no-deps --require-hashes -r requirements.lock
     "${pip[@]}" install --quiet --no-deps --editable .
+    "${pip[@]}" check >/dev/null
 fi

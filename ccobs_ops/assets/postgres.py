@@ -31,7 +31,7 @@ from ccobs_ops.resources.core import CoreResource
 
 GROUP = "postgres"
 RESTORE_POOL = "restore"
-RETRY_AFTER_SECONDS = 60.0
+RETRY_AFTER_SECONDS = 20.0
 
 
 @dataclass(frozen=True)

@@ -144,7 +144,7 @@ def _nightly(lab: Lab, home: Path, day: str, watch: _Watch) -> None:
     _say(f"\n{JOB}, partition {day}, through Dagster (log: {_short(log)})")
     began = time.monotonic()
     with Ledger.of(load(lab.inventory_path)) as ledger, log.open("wb") as output:
-        told: dict[str, float] = {}
+        told: dict[str, tuple[str, float]] = {}
         started = datetime.now(UTC)
         with spawn(argv, env=settings, cwd=Path.cwd(), stdout=output, stderr=subprocess.STDOUT) as child:
             while child.poll() is None and time.monotonic() - began < RUN_DEADLINE_SECONDS:
@@ -159,17 +159,17 @@ def _nightly(lab: Lab, home: Path, day: str, watch: _Watch) -> None:
         raise OpsError(f"the run ended without an exercise:\n{_tail(log)}", hint=f"the whole log is {log}")
     if status != 0:
         _say(f"  the run failed, as it should when something is not proven; see {_short(log)} or the UI")
-    watch.steps += told.items()
-    around = time.monotonic() - began - sum(told.values())
-    watch.steps.append(("Dagster around them (loading, events)", around))
+    watch.steps += told.values()
+    around = time.monotonic() - began - sum(seconds for _, seconds in told.values())
+    watch.steps.append(("Dagster around them (loading, events, waiting)", around))
 
 
-def _tell(ledger: Ledger, started: datetime, told: dict[str, float]) -> None:
-    """Print the exercises that the ledger has gained since `started`, and add them to `told` with their seconds."""
+def _tell(ledger: Ledger, started: datetime, told: dict[str, tuple[str, float]]) -> None:
+    """Print the exercises that the ledger has gained since `started`; `told` gets their name and seconds by id."""
     for exercise in reversed(ledger.exercises(since=started, limit=50)):
-        name = f"{exercise.target} {exercise.capability}"
-        if name not in told:
-            told[name] = exercise.seconds
+        if exercise.id not in told:
+            name = f"{exercise.target} {exercise.capability}"
+            told[exercise.id] = (name, exercise.seconds)
             _say(f"  {exercise.verdict.value:<8} {name}  {exercise.seconds:.1f} s")
             _say(f"           {exercise.reason}")
 

@@ -47,11 +47,7 @@ class Nouns(TyperGroup):
         """Import the noun `cmd_name`; None when there is no such noun."""
         if cmd_name not in self.list_commands(ctx):
             return None
-        module = importlib.import_module(f"ccobs_ops.cli.{cmd_name}")
-        found: typer.Typer | None = getattr(module, "app", None)
-        if found is None:  # a noun that is one command: the function of that name
-            found = typer.Typer()
-            found.command(cmd_name)(getattr(module, cmd_name))
+        found: typer.Typer = importlib.import_module(f"ccobs_ops.cli.{cmd_name}").app
         found.rich_markup_mode = None  # all nouns alike
         # otherwise every noun offers to install completion for the shell
         found._add_completion = False  # pyright: ignore[reportPrivateUsage]

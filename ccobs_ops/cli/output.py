@@ -91,15 +91,15 @@ def print_exercise(exercise: Exercise, objectives: Objectives | None, *, json: b
     for block in blocks:
         if block is not None and block.row_count:
             out.print()
-            out.print(Padding(block, (0, 0, 0, 2)))
+            out.print(Padding(block, (0, 0, 0, 2), expand=False))
     for finding in exercise.findings:
         heading = _text(finding.severity.value, style=_SEVERITIES[finding.severity])
         heading.append(f" {finding.code}: {finding.subject}", style="default")
         out.print()
-        out.print(Padding(heading, (0, 0, 0, 2)))
-        out.print(Padding(_text(finding.message), (0, 0, 0, 4)))
+        out.print(Padding(heading, (0, 0, 0, 2), expand=False))
+        out.print(Padding(_text(finding.message), (0, 0, 0, 4), expand=False))
         if finding.hint:
-            out.print(Padding(_text(f"HINT: {finding.hint}"), (0, 0, 0, 4)))
+            out.print(Padding(_text(f"HINT: {finding.hint}"), (0, 0, 0, 4), expand=False))
     out.print()
     out.print(
         _text(f"{exercise.id}, {_when(exercise)}, took {format_seconds(exercise.seconds)}", style="dim")

@@ -78,8 +78,13 @@ class Lines:
 
 def describe(phase: str, done: int, total: int | None, seconds: float) -> str:
     """How far a phase is: `fetch: 1.2 GiB of 3.4 GiB (35 %), 88.1 MiB/s, 25.6 s left`."""
+    return f"{phase}: {told(done, total, seconds)}"
+
+
+def told(done: int, total: int | None, seconds: float) -> str:
+    """Bytes done in `seconds`, of how many, the rate, and the time left at that rate."""
     rate = done / seconds if seconds > 0 else 0.0
-    text = f"{phase}: {format_bytes(done)}"
+    text = format_bytes(done)
     if total:
         text += f" of {format_bytes(total)} ({min(100, done * 100 // total)} %)"
     if rate:
@@ -123,27 +128,28 @@ class Bar:
         identifier = TaskID(task)
         done = next((each.completed for each in self._bars.tasks if each.id == identifier), 0)
         self._bars.update(identifier, total=done or 1, completed=done or 1)
+        self._bars.stop_task(identifier)
 
 
 def _bars(stream: TextIO) -> Bars:
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
+    from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+    from rich.text import Text
+
+    class Told(ProgressColumn):
+        """Bytes, rate and time left, in the same words as everywhere else."""
+
+        def render(self, task: Task) -> Text:
+            seconds = task.elapsed or 0.0
+            total = None if task.total is None else int(task.total)
+            if not task.completed and total is None:
+                return Text(format_seconds(seconds))
+            return Text(told(int(task.completed), total, seconds))
 
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=20),
-        DownloadColumn(binary_units=True),
-        TransferSpeedColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=Console(file=stream, stderr=True),
+        Told(),
+        console=Console(file=stream),
         transient=True,
     )

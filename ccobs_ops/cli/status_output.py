@@ -83,7 +83,7 @@ def print_targets(targets: Sequence[TargetStatus]) -> None:
                 "",
                 Text(each.reason),
             )
-        out.print(Padding(rows, (0, 0, 0, 2)))
+        out.print(Padding(rows, (0, 0, 0, 2), expand=False))
         for name, value in (("rto", target.rto_seconds), ("rpo", target.rpo_seconds)):
             limit = getattr(target.objectives, name)
             line = Text(f"  {name.upper()}  ")

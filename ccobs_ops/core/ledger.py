@@ -300,6 +300,7 @@ class Ledger:
     def _insert(self, table: sa.Table, rows: list[dict[str, Any]]) -> int:
         """Insert what is not there yet, in one transaction; returns how many rows were new."""
         statement = self._dialect().insert(table).on_conflict_do_nothing()
+        statement = statement.execution_options(preserve_rowcount=True)
         with self._write() as connection:
             return connection.execute(statement, rows).rowcount if rows else 0
 

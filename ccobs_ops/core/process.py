@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import select
 import shutil
 import signal
 import subprocess
@@ -26,7 +27,10 @@ from ccobs_ops.core.errors import OpsError
 from ccobs_ops.core.redaction import REDACT
 
 TAIL_LINES = 40
+LINE_CHARS = 2000
 GRACE_SECONDS = 5.0
+_KEPT_LINE_BYTES = 8192  # more than is shown, so that no secret is cut in two before it is redacted
+_POLL_MILLISECONDS = 100
 
 
 class ProcessError(OpsError):
@@ -36,7 +40,9 @@ class ProcessError(OpsError):
     it wrote to stderr.
     """
 
-    def __init__(self, message: str, *, hint: str = "", returncode: int | None = None, tail: str = "") -> None:
+    def __init__(
+        self, message: str, *, hint: str = "", returncode: int | None = None, tail: str = ""
+    ) -> None:
         super().__init__(message, hint=hint)
         self.returncode = returncode
         self.tail = tail
@@ -89,17 +95,69 @@ def environment(extra: Mapping[str, str] | None = None, *, user: User | None = N
     return base | dict(extra or {})
 
 
+class _Pump:
+    """A thread that moves bytes through one pipe. It never waits for good on a pipe that some descendant, gone from the
+    process group, still holds open: `finish` ends it in any case, after which the pipe may be closed.
+    """
+
+    def __init__(self, pipe: IO[bytes], event: int, step: Callable[[int], bool]) -> None:
+        self._pipe = pipe
+        self._event = event
+        self._step = step
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="process-pump", daemon=True)
+        self._thread.start()
+
+    def finish(self, seconds: float) -> None:
+        """Wait up to `seconds` for the pipe's end, then stop."""
+        self._thread.join(seconds)
+        self._over.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        number = self._pipe.fileno()
+        os.set_blocking(number, False)
+        poller = select.poll()
+        poller.register(number, self._event)
+        with contextlib.suppress(OSError):
+            while not self._over.is_set():
+                if poller.poll(_POLL_MILLISECONDS) and not self._step(number):
+                    return
+
+
+class _Tail:
+    """The last lines of a stream, in bounded memory however long they are."""
+
+    def __init__(self) -> None:
+        self._lines: deque[bytes] = deque(maxlen=TAIL_LINES)
+        self._rest = b""
+
+    def take(self, number: int) -> bool:
+        """Read what file descriptor `number` has; False at its end."""
+        block = os.read(number, 65536)
+        *lines, rest = (self._rest + block).split(b"\n")
+        self._lines.extend(line[-_KEPT_LINE_BYTES:] for line in lines[-TAIL_LINES:])
+        self._rest = rest[-_KEPT_LINE_BYTES:]
+        return bool(block)
+
+    def text(self) -> str:
+        """What was kept, redacted as a whole and then shortened line by line."""
+        kept = [*self._lines, *([self._rest] if self._rest else [])][-TAIL_LINES:]
+        whole = REDACT("\n".join(line.decode("utf-8", "replace").rstrip() for line in kept))
+        return "\n".join(line[-LINE_CHARS:] for line in whole.split("\n"))
+
+
 class Child:
     """A running program, started by `spawn`. Always ended by leaving the `with` block that started it."""
 
     def __init__(self, process: subprocess.Popen[bytes], argv: Sequence[str]) -> None:
         self._process = process
         self.argv = tuple(argv)
-        self._lines: deque[str] = deque(maxlen=TAIL_LINES)
-        self._drainer: threading.Thread | None = None
+        self._tail = _Tail()
+        self._pumps: list[_Pump] = []
+        self._drainer: _Pump | None = None
         if process.stderr is not None:
-            self._drainer = threading.Thread(target=self._drain, args=(process.stderr,), daemon=True)
-            self._drainer.start()
+            self._drainer = self._pump(process.stderr, select.POLLIN, self._tail.take)
 
     @property
     def pid(self) -> int:
@@ -126,7 +184,7 @@ class Child:
     @property
     def tail(self) -> str:
         """The redacted end of what it wrote to standard error so far."""
-        return REDACT("\n".join(self._lines))
+        return self._tail.text()
 
     def poll(self) -> int | None:
         """Exit status, or None while it runs."""
@@ -143,8 +201,36 @@ class Child:
                 tail=self.tail,
             ) from None
         if self._drainer is not None:
-            self._drainer.join(1.0)
+            self._drainer.finish(1.0)
         return status
+
+    def collect(self, into: bytearray) -> None:
+        """Read all of standard output into `into`, beside whatever else goes on."""
+
+        def take(number: int) -> bool:
+            block = os.read(number, 65536)
+            into.extend(block)
+            return bool(block)
+
+        self._pump(self.stdout, select.POLLIN, take)
+
+    def feed(self, data: bytes) -> None:
+        """Write `data` to standard input and close it, beside whatever else goes on."""
+        left = memoryview(data)
+
+        def give(number: int) -> bool:
+            nonlocal left
+            left = left[os.write(number, left[:65536]) :]
+            if not left:
+                self.stdin.close()
+            return bool(left)
+
+        self._pump(self.stdin, select.POLLOUT, give)
+
+    def finish(self, seconds: float) -> None:
+        """Wait up to `seconds` for each of its pipes to end; whoever still holds one open is heard no more."""
+        for pump in self._pumps:
+            pump.finish(seconds)
 
     def check(self, timeout: float | None) -> None:
         """Wait, and raise ProcessError unless it ended with exit status 0."""
@@ -161,24 +247,21 @@ class Child:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(grace)
         self.signal(signal.SIGKILL)  # whoever is left of the group
-        for pipe in (self._process.stdin, self._process.stdout):
+        self.finish(1.0)
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
             if pipe is not None:
                 with contextlib.suppress(OSError):
                     pipe.close()
-        if self._drainer is not None:
-            self._drainer.join(1.0)
-        if self._process.stderr is not None:
-            self._process.stderr.close()
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the program's whole group; a group that is gone is no error."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
 
-    def _drain(self, pipe: IO[bytes]) -> None:
-        with contextlib.suppress(ValueError, OSError):
-            for line in pipe:
-                self._lines.append(line[-2000:].decode("utf-8", "replace").rstrip())
+    def _pump(self, pipe: IO[bytes], event: int, step: Callable[[int], bool]) -> _Pump:
+        pump = _Pump(pipe, event, step)
+        self._pumps.append(pump)
+        return pump
 
 
 def _ended(name: str, status: int, tail: str) -> str:
@@ -258,7 +341,7 @@ def launch(
             stdout=stdout,
             stderr=stderr,
             start_new_session=True,
-            **identity,  # pyright: ignore[reportArgumentType]
+            **identity,  # pyright: ignore[reportArgumentType, reportCallIssue]
         )
     except OSError as error:
         raise ProcessError(
@@ -296,20 +379,16 @@ def run(
         stdin=subprocess.PIPE if stdin_text is not None else subprocess.DEVNULL,
         stdout=subprocess.PIPE if stdout is None else stdout,
     ) as child:
-        threads = []
         if stdout is None:
-            threads.append(threading.Thread(target=_collect, args=(child.stdout, collected), daemon=True))
+            child.collect(collected)
         if stdin_text is not None:
-            threads.append(threading.Thread(target=_feed, args=(child.stdin, stdin_text), daemon=True))
-        for thread in threads:
-            thread.start()
+            child.feed(stdin_text.encode())
         while on_wait is not None and child.poll() is None and time.monotonic() - began < deadline:
             on_wait()
             with contextlib.suppress(ProcessError):
                 child.wait(0.1)
         status = child.wait(max(0.01, deadline - (time.monotonic() - began)))
-        for thread in threads:
-            thread.join(GRACE_SECONDS)
+        child.finish(1.0)
         tail = child.tail
     seconds = time.monotonic() - began
     text = collected.decode("utf-8", "replace")
@@ -318,15 +397,3 @@ def run(
         told = tail or REDACT("\n".join(text.splitlines()[-TAIL_LINES:]))
         raise ProcessError(_ended(name, status, told), returncode=status, tail=told)
     return Completed(status, text, tail, seconds)
-
-
-def _collect(pipe: IO[bytes], into: bytearray) -> None:
-    with contextlib.suppress(ValueError, OSError):
-        while block := pipe.read(65536):
-            into += block
-
-
-def _feed(pipe: IO[bytes], text: str) -> None:
-    with contextlib.suppress(ValueError, OSError):
-        pipe.write(text.encode())
-        pipe.close()

@@ -27,7 +27,7 @@ def resolve(ref: str, *, base: Path) -> str:
     """The secret that `ref` names; a relative file is relative to the folder `base`.
 
     One trailing newline of a file is dropped. `secretsmanager:ARN#KEY` takes one key of a secret that is a JSON object.
-    Raises SecretError when it is missing, empty or readable by others, UnknownError when Secrets Manager is not reached.
+    Raises SecretError when it is missing, empty or readable by others, UnknownError when Secrets Manager is away.
     """
     scheme, _, name = ref.partition(":")
     if scheme == "env":
@@ -67,9 +67,9 @@ def _from_file(ref: str, path: Path) -> str:
             f"the secret {ref} cannot be read: {path}: {error.strerror}",
             hint="relative paths are relative to the inventory's folder",
         ) from None
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         # asked of the open file, so that it cannot be exchanged in between
-        status = os.fstat(file.fileno())
+        status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise SecretError(f"the secret {ref} is no file: {path}", hint="name a regular file")
         if status.st_mode & 0o077:
@@ -78,7 +78,10 @@ def _from_file(ref: str, path: Path) -> str:
                 f"{stat.S_IMODE(status.st_mode):04o}",
                 hint=f"chmod 600 {path}, and change the secret if others could have read it",
             )
-        content = file.read(MAX_BYTES + 1)
+        with open(descriptor, "rb", closefd=False) as file:
+            content = file.read(MAX_BYTES + 1)
+    finally:
+        os.close(descriptor)
     if len(content) > MAX_BYTES:
         raise SecretError(f"the secret {ref} is longer than 64 KiB", hint=f"see what {path} is")
     try:

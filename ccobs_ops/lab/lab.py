@@ -11,24 +11,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import psutil
-
 from ccobs_ops.core.errors import OpsError, UsageError
 from ccobs_ops.core.redaction import REDACT
 from ccobs_ops.lab import processes
 from ccobs_ops.lab.inventory_file import write_inventory
 from ccobs_ops.lab.plan import MARK, Plan
 from ccobs_ops.lab.processes import Identity
-from ccobs_ops.lab.services import REGISTRY, Service, named, select
+from ccobs_ops.lab.services import Service, named, select
 from ccobs_ops.lab.services import postgres as pg
 from ccobs_ops.lab.state import State, locked, state_file
 
 if TYPE_CHECKING:
+    import psutil
+
     from ccobs_ops.lab.faults import Damage
 
 POLL_SECONDS = 0.1
 LOG_TAIL_LINES = 20
-SWEEPS = 20
 Say = Callable[[str], None]
 
 
@@ -170,7 +169,7 @@ class Lab:
             log=self.plan.log(service.name),
         )
 
-    def _process(self, service: Service):
+    def _process(self, service: Service) -> psutil.Process | None:
         identity = self._state.processes.get(service.name)
         process = identity.process() if identity else None
         if process is None and (told := service.running(self.plan)) is not None:
@@ -258,7 +257,7 @@ class Lab:
     def _take_down(self, *, purge: bool) -> None:
         for service in reversed(self.services):
             self._stop_one(service)
-        sweep(self.directory, self.plan.home)
+        processes.sweep(MARK, str(self.directory), self.plan.home)
         for service in self.services:
             service.tidy(self.plan)
         self._remove(purge=purge)
@@ -273,11 +272,8 @@ class Lab:
         for folder in dict.fromkeys(folders):
             if folder.exists():
                 shutil.rmtree(folder)
-        for file in (
-            *self.directory.glob("ledger.db*"),
-            plan.inventory,
-            plan.inventory.with_suffix(".yaml.new"),
-        ):
+        ledger = (*self.directory.glob("ledger.db*"), *self.directory.glob(".ledger.db*"))
+        for file in (*ledger, plan.inventory, plan.inventory.with_suffix(".yaml.new")):
             file.unlink(missing_ok=True)
         state_file(self.directory).with_suffix(".json.new").unlink(missing_ok=True)
         state_file(self.directory).unlink(missing_ok=True)
@@ -370,28 +366,7 @@ def take_down(directory: Path | str, *, purge: bool = False) -> bool:
     if State.load(path) is not None:
         Lab.open(path).down(purge=purge)
         return True
-    return sweep(path, None) > 0
-
-
-def sweep(directory: Path, home: Path | None) -> int:
-    """SIGKILL every process that still belongs to the lab in `directory`; returns how many there were.
-
-    Raises OpsError when one of them cannot be ended.
-    """
-    total = 0
-    left: list[psutil.Process] = []
-    for _ in range(SWEEPS):
-        left = processes.leftovers(MARK, str(directory), home)
-        if not left:
-            return total
-        total += len(left)
-        processes.kill_all(left)
-        processes.wait_gone(left, 5.0)
-    names = ", ".join(f"{process.pid} ({process.name()})" for process in left)
-    raise OpsError(
-        f"processes of the lab in {directory} could not be ended: {names}",
-        hint="they may belong to another account; end them as that account or as root",
-    )
+    return processes.sweep(MARK, str(path), None) > 0
 
 
 def _require_free(directory: Path) -> None:
@@ -405,6 +380,3 @@ def _require_free(directory: Path) -> None:
             f"{directory} holds {', '.join(taken)} and no lab",
             hint="a lab would overwrite them; choose another folder",
         )
-
-
-__all__ = ["REGISTRY", "Lab", "ServiceStatus", "StartError", "sweep", "take_down"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 import sys
@@ -20,6 +21,8 @@ MARK = "CCOBS_LAB"
 """Every process of a lab carries this environment variable, holding the lab's folder."""
 
 BUCKET = "ccobs-backups"
+OUTSIDE = re.compile(r"/var/tmp/ccobs-lab-[0-9a-f]{12}")
+"""Where PostgreSQL's folder lies when it cannot lie in the lab's."""
 PROBE_BUCKET = "ccobs-lab"
 REGIONS = ("us", "eu")
 NAME = "observatory"
@@ -55,7 +58,7 @@ class Plan:
         user = process.User.named(run_as) if run_as else None
         home = directory / "postgres"
         if not wheels.can_enter(directory, user) or len(os.fsencode(home)) > SOCKET_ROOM:
-            home = Path("/var/tmp") / f"ccobs-lab-{secrets.token_hex(6)}"
+            home = Path(f"/var/tmp/ccobs-lab-{secrets.token_hex(6)}")
         bin_dir = wheels.postgres()
         if "postgres" in services and not wheels.can_run(bin_dir / "postgres", user):
             bin_dir = home / "wheel" / bin_dir.parent.parent.name / "pginstall" / "bin"
@@ -65,6 +68,10 @@ class Plan:
             "postgres": free_base((0,)),
         }
         return cls(directory, scale, seed, services, ports, home, bin_dir, run_as)
+
+    def owns_home(self) -> bool:
+        """Whether `home` is a place that `make` could have chosen: `down` removes it with all that is in it."""
+        return self.home == self.directory / "postgres" or OUTSIDE.fullmatch(str(self.home)) is not None
 
     @property
     def user(self) -> process.User | None:

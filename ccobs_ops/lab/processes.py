@@ -17,8 +17,11 @@ from pathlib import Path
 
 import psutil
 
+from ccobs_ops.core.errors import OpsError
+
 CLOCK_TOLERANCE = 2.0
 """Creation times are derived from the wall clock, which may be set between two looks; seconds."""
+SWEEPS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +130,26 @@ def kill_all(processes: Sequence[psutil.Process]) -> None:
     """SIGKILL to each of them."""
     for process in processes:
         _send(process, signal.SIGKILL)
+
+
+def sweep(mark: str, value: str, home: Path | None) -> int:
+    """SIGKILL every one of the `leftovers` until none is left; returns how many there were.
+
+    Raises OpsError when some cannot be ended.
+    """
+    total = 0
+    left: list[psutil.Process] = []
+    for _ in range(SWEEPS):
+        left = leftovers(mark, value, home)
+        if not left:
+            return total
+        total += len(left)
+        kill_all(left)
+        wait_gone(left, 5.0)
+    raise OpsError(
+        f"processes of the lab in {value} could not be ended: {', '.join(str(one.pid) for one in left)}",
+        hint="they may belong to another account; end them as that account or as root",
+    )
 
 
 def memory_bytes(process: psutil.Process) -> int:

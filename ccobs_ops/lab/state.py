@@ -73,6 +73,8 @@ class State:
                 bin_dir=Path(document["bin_dir"]),
                 run_as=document["run_as"],
             )
+            if not plan.owns_home():
+                raise ValueError(f"{plan.home} is no folder of a lab")
             processes = {
                 name: Identity(row["pid"], row["created"]) for name, row in document["processes"].items()
             }

@@ -86,7 +86,9 @@ def every_model() -> Iterator[type[BaseModel]]:
         if model not in seen:
             seen.add(model)
             yield model
-            pending += [inner for field in model.model_fields.values() for inner, _ in models(field.annotation)]  # type: ignore[misc]
+            pending += [
+                inner for field in model.model_fields.values() for inner, _ in models(field.annotation)
+            ]  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("model", list(every_model()), ids=lambda model: model.__name__)

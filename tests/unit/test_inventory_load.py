@@ -71,7 +71,12 @@ def test_a_good_inventory_knows_where_it_came_from(tmp_path: Path) -> None:
             id="literal",
         ),
         pytest.param(
-            edited("environment: lab\n", ""), 1, "environment", "is required", "add `environment:`", id="missing"
+            edited("environment: lab\n", ""),
+            1,
+            "environment",
+            "is required",
+            "add `environment:`",
+            id="missing",
         ),
         pytest.param(
             edited("us: {bucket: backups-us}", "us: {buket: backups-us, bucket: backups-us}"),
@@ -90,7 +95,12 @@ def test_a_good_inventory_knows_where_it_came_from(tmp_path: Path) -> None:
             id="bucket",
         ),
         pytest.param(
-            edited("  eu: {", "  Eu-1: {"), 5, "stores.Eu-1", "'Eu-1' cannot be a name", "lowercase", id="name"
+            edited("  eu: {", "  Eu-1: {"),
+            5,
+            "stores.Eu-1",
+            "'Eu-1' cannot be a name",
+            "lowercase",
+            id="name",
         ),
         pytest.param(
             edited("https://s3", "s3"), 5, "stores.eu.endpoint", "begins with http", "https://", id="endpoint"
@@ -128,7 +138,12 @@ def test_a_good_inventory_knows_where_it_came_from(tmp_path: Path) -> None:
             id="size",
         ),
         pytest.param(
-            with_target("canary:"), 10, "postgres.observatory.canary", "not nothing", "indent", id="empty mapping"
+            with_target("canary:"),
+            10,
+            "postgres.observatory.canary",
+            "not nothing",
+            "indent",
+            id="empty mapping",
         ),
         pytest.param(
             with_target("tags: {tier: 1}"),
@@ -364,9 +379,9 @@ def test_merge_keys_keep_their_lines() -> None:
         "eu: {", "eu: {<<: *base, "
     )
     assert [(problem.line, problem.key) for problem in problems(text)] == [
-        (4, "stores.us.attempts"),
         (4, "stores.eu.attempts"),
-    ] or {problem.key for problem in problems(text)} == {"stores.us.attempts", "stores.eu.attempts"}
+        (4, "stores.us.attempts"),
+    ]
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:

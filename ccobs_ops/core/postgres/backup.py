@@ -12,7 +12,6 @@ import fcntl
 import os
 import subprocess
 import tarfile
-import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +29,7 @@ from ccobs_ops.core.postgres.server import Cluster, ServerFacts, Tools
 from ccobs_ops.core.postgres.tarstream import TarReader
 from ccobs_ops.core.postgres.wal import format_lsn, segment_name
 from ccobs_ops.core.process import Child, ProcessError, spawn
+from ccobs_ops.core.scratch import scratch
 from ccobs_ops.core.storage import in_order, md5_hex
 from ccobs_ops.core.units import format_bytes, format_seconds
 
@@ -229,9 +229,9 @@ def _stream(
     ]
     if config.max_rate is not None:
         argv.append(f"--max-rate={max(config.max_rate // 1024, 32)}k")
-    with tempfile.TemporaryDirectory(prefix="ccobs-backup-") as folder:
+    with scratch("backup") as folder:
         if parent is not None:
-            path = Path(folder, "backup_manifest")
+            path = folder / "backup_manifest"
             path.write_bytes(archive.read_part(parent.manifest))
             argv.append(f"--incremental={path}")
         keeper = _ManifestKeeper()

@@ -20,7 +20,12 @@ def choose(
 
     Raises UnknownError when the window has no moment there: nothing can then be proven about that day.
     """
+    if not view.usable:
+        return RecoveryTarget(latest=True)  # the plan then says why nothing can be restored
     dice = random.Random(seed)
+    end = view.spans[-1].end if view.spans else None
+    if strategy is Strategy.NEWEST and (day is None or (end is not None and end.at.date() == day)):
+        return RecoveryTarget(latest=True)
     runs = _runs(view, day)
     if not runs:
         when = f"of {day} " if day is not None else ""
@@ -29,10 +34,7 @@ def choose(
             hint="the archive does not reach there; choose another day",
         )
     if strategy is Strategy.NEWEST:
-        span, _, end = runs[-1]
-        if day is None or (span is view.spans[-1] and span.end is not None and end == span.end.at):
-            return RecoveryTarget(latest=True)
-        return RecoveryTarget(at=end)
+        return RecoveryTarget(at=runs[-1][2])
     if strategy is Strategy.AFTER_BACKUP:
         starts = [
             entry.stopped_at

@@ -133,7 +133,7 @@ def parse_manifest(data: bytes, where: str) -> Manifest:
             WalRange(row["Timeline"], parse_lsn(row["Start-LSN"]), parse_lsn(row["End-LSN"]))
             for row in document["WAL-Ranges"]
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise damaged(f"it cannot be read: {error}") from error
     system = document.get("System-Identifier")
     return Manifest(files, wal, None if system is None else str(system))

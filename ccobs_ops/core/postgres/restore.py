@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -87,54 +86,61 @@ def _restore(
     began = ctx.timer()
     with rec.phase("plan"):
         view = look(ctx, archive, cluster.tools, timeline=target.timeline)
+        rec.findings.extend(view.findings)
         wanted = plan(archive, view, target)
         tools = cluster.tools(wanted.entry.major)
         user = server_user(cluster)
     rec.details |= {"target": wanted.goal, "backup_id": wanted.entry.id, "directory": str(directory)}
     ctx.progress.note(f"restoring {cluster.target} to {wanted.goal} from backup {wanted.entry.id} into {directory}")
-    wal = directory / FOLDER
+    for finding in view.findings:
+        ctx.progress.note(f"{finding.severity.value}: {finding.message}")
+    feeder = Feeder(ctx, archive, wanted, directory / FOLDER, user, bounded=start)
     with contextlib.ExitStack() as stack:
-        undo = stack.enter_context(contextlib.ExitStack())
-        undo.enter_context(_emptied_on_failure(directory, user))
-        feeder = Feeder(ctx, archive, wanted, wal, user, bounded=start)
-        unpack_chain(ctx, rec, archive, wanted.chain, directory, tools, user)
-        stack.enter_context(feeder)
-        _configure(directory, wanted, tools, user, action)
-        if not start:
-            ctx.progress.begin("wal", len(wanted.files) * wanted.segment_size)
-            with rec.phase("wal") as meter:
-                feeder.wait()
-                meter.add(feeder.bytes)
-        with rec.phase("sync"):
-            run([tools["initdb"], "--sync-only", "-D", directory], deadline=_SYNC_SECONDS, user=user)
+        made = _make(directory, user)
+        try:
+            unpack_chain(ctx, rec, archive, wanted.chain, directory, tools, user)
+            stack.enter_context(feeder)
+            _configure(directory, wanted, user, action)
+            if not start:
+                ctx.progress.begin("wal", len(wanted.files) * wanted.segment_size)
+                with rec.phase("wal") as meter:
+                    feeder.wait()
+                    meter.add(feeder.bytes)
+            with rec.phase("sync"):
+                run([tools["initdb"], "--sync-only", "-D", directory], deadline=_SYNC_SECONDS, user=user)
+        except BaseException:
+            stack.close()
+            _empty(directory, also_itself=made)
+            raise
+        # from here on, what is there is whole and stays, whatever happens
         rec.claim(
             passed("restored", f"backup {wanted.entry.id} verified against its manifest and written to {directory}")
         )
-        undo.pop_all()  # from here on, what is there is whole and stays
         if not start:
-            return _hand_over(rec, cluster, tools, user, directory, wanted)
+            return _hand_over(rec, tools, user, directory, wanted)
         return _start(ctx, rec, cluster, tools, user, directory, wanted, view, feeder, began, action, port)
 
 
-@contextlib.contextmanager
-def _emptied_on_failure(directory: Path, user: User | None) -> Iterator[None]:
-    existed = directory.exists()
+def _make(directory: Path, user: User | None) -> bool:
+    """Make `directory` private and `user`'s; returns whether it was not there before."""
+    fresh = not directory.exists()
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     directory.chmod(0o700)
     if user is not None:
         os.chown(directory, user.uid, user.gid)
-    try:
-        yield
-    except BaseException:
-        for path in list(directory.iterdir()):
-            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
-        if not existed:
-            with contextlib.suppress(OSError):
-                directory.rmdir()
-        raise
+    return fresh
 
 
-def _configure(directory: Path, wanted: Plan, tools: Tools, user: User | None, action: str) -> None:
+def _empty(directory: Path, *, also_itself: bool) -> None:
+    """Remove what this restore has written."""
+    for path in list(directory.iterdir()) if directory.is_dir() else ():
+        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+    if also_itself:
+        with contextlib.suppress(OSError):
+            directory.rmdir()
+
+
+def _configure(directory: Path, wanted: Plan, user: User | None, action: str) -> None:
     settings = recovery_settings(wanted, Path(FOLDER), action)
     settings |= {"primary_conninfo": "", "primary_slot_name": ""}
     auto = directory / "postgresql.auto.conf"
@@ -165,9 +171,7 @@ def _write(path: Path, text: str, user: User | None) -> None:
         os.chown(path, user.uid, user.gid)
 
 
-def _hand_over(
-    rec: Recorder, cluster: Cluster, tools: Tools, user: User | None, directory: Path, wanted: Plan
-) -> str:
+def _hand_over(rec: Recorder, tools: Tools, user: User | None, directory: Path, wanted: Plan) -> str:
     prefix = f"setpriv --reuid={user.name} --regid={user.gid} --clear-groups " if user is not None else ""
     rec.details["next"] = [
         f"{prefix}{tools['pg_ctl']} -D {directory} -l {directory}/server.log -w -t 86400 start",
@@ -207,7 +211,7 @@ def _start(
         "rto_seconds": rto,
         "bytes_restored": float(wanted.raw_bytes),
         "wal_segments_replayed": float(feeder.segments),
-        "replay_wait_ratio": feeder.waited() / max(rto, 1e-9),
+        "replay_wait_ratio": feeder.waited() / max(rec.phases[-1].seconds, 1e-9),
     }
     rec.details |= {
         "recovered_lsn": format_lsn(end.replay_lsn),

@@ -80,6 +80,11 @@ class TarReader:
             member = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
         except tarfile.HeaderError as error:
             raise TarError(f"the stream holds no tar header where one is due: {error}") from error
+        if member.size and not member.isreg():
+            raise TarError(
+                f"the tar stream holds an entry of type {member.type!r} with content, as no base backup does"
+            )
+        self._zero_blocks = 0
         self._sink.begin(member)
         self._open = True
         self._left = member.size if member.isreg() else 0

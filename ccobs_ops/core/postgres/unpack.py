@@ -95,7 +95,6 @@ def _combine(
                 os.chown(folder, user.uid, user.gid)
             _unpack(ctx, archive, link, folder, spent, user)
         with rec.phase("combine"):
-            target.rmdir()
             option = ["--link"] if tools.supports("pg_combinebackup", "--link") else []
             run(
                 [tools["pg_combinebackup"], *option, *folders, "-o", target],

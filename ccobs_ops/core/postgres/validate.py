@@ -54,8 +54,9 @@ def validate(
         rec.details |= {"store": store or cluster.config.store} | ({"day": day.isoformat()} if day else {})
         silent_canary(ctx, rec, cluster)
         with rec.phase("plan"):
-            view = look(ctx, archive, cluster.tools)
+            view = _settled(ctx, cluster, archive)
             looked_at = ctx.clock()
+            rec.findings.extend(view.findings)
             target = (
                 RecoveryTarget(at=at)
                 if at is not None
@@ -66,6 +67,20 @@ def validate(
         return _Validation(ctx, rec, cluster, archive, view, wanted, looked_at).run()
 
     return attempt(ctx, cluster.target, "validation", "exact", body)
+
+
+def _settled(ctx: Context, cluster: Cluster, archive: Archive) -> View:
+    """The archive, once a commit after its newest backup has reached it: right after a backup that takes a moment."""
+    until = ctx.timer() + 3 * cluster.config.archive.partial_interval.total_seconds() + 5.0
+    while True:
+        view = look(ctx, archive, cluster.tools)
+        span = view.spans[-1] if view.spans else None
+        newest = view.usable[-1] if view.usable else None
+        fresh = newest is not None and (ctx.clock() - newest.stopped_at).total_seconds() < 60
+        waiting = span is not None and fresh and newest is not None and newest.id in span.backups
+        if not waiting or (span and span.end and newest and span.end.at >= newest.stopped_at) or ctx.timer() >= until:
+            return view
+        ctx.sleep(0.25)
 
 
 class _Validation:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +12,7 @@ from ccobs_ops.core.postgres.archive import Archive, Segment
 from ccobs_ops.core.postgres.server import Tools
 from ccobs_ops.core.postgres.wal import parse_lsn, segment_timeline
 from ccobs_ops.core.process import run
+from ccobs_ops.core.scratch import scratch
 
 _COMMIT = re.compile(
     r"tx:\s+(?P<xid>\d+), lsn: (?P<lsn>[0-9A-F]+/[0-9A-F]+),.*desc: (?P<what>COMMIT|COMMIT_PREPARED|ABORT) "
@@ -60,9 +60,9 @@ def commits_in(tools: Tools, folder: Path, name: str) -> list[Commit]:
 
 def commits_of(archive: Archive, tools: Tools, segment: Segment, size: int) -> list[Commit]:
     """Every commit that begins in an archived segment of `size` bytes."""
-    with tempfile.TemporaryDirectory(prefix="ccobs-waldump-") as folder:
+    with scratch("waldump") as folder:
         data = archive.read(segment.key, md5=segment.md5, limit=size)
-        with Path(folder, segment.name).open("wb") as file:
+        with (folder / segment.name).open("wb") as file:
             file.write(data)
             file.truncate(size)
-        return commits_in(tools, Path(folder), segment.name)
+        return commits_in(tools, folder, segment.name)

@@ -60,6 +60,10 @@ def manifest_missing(site: Site) -> tuple[Action, ...]:
 
 def timeline_history_missing(site: Site) -> tuple[Action, ...]:
     """The newest timeline's history file. A cluster on timeline 1 has none, so it is promoted first, for real."""
+    if "agent" in site.lab.plan.services and not site.lab.runs("agent"):
+        raise OpsError(
+            "the agent is not running: no timeline history is shipped", hint="heal archiver-stopped first"
+        )
     timeline, problem = ask(site.lab.plan, "SELECT timeline_id FROM pg_control_checkpoint()")
     if problem:
         raise OpsError(problem, hint="see ccobs-ops lab status")

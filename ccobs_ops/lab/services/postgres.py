@@ -9,6 +9,8 @@ import subprocess
 from pathlib import Path
 from typing import IO, Any, LiteralString
 
+import psutil
+
 from ccobs_ops.core import process
 from ccobs_ops.core.errors import OpsError
 from ccobs_ops.lab import wheels
@@ -143,9 +145,11 @@ class Postgres(Service):
         except (OSError, ValueError):
             return None
         found = identity.process()
-        if found is None or found.name() != "postgres" or Path(found.cwd()) != plan.data:
-            return None
-        return identity
+        try:
+            ours = found is not None and found.name() == "postgres" and Path(found.cwd()) == plan.data
+        except psutil.Error:
+            ours = False
+        return identity if ours else None
 
     def folders(self, plan: Plan) -> tuple[Path, ...]:
         """Data, sandboxes and, if it was needed, the copy of the programs."""

@@ -1,0 +1,40 @@
+"""Labs for tests: one shared by all, and a factory for tests that break things. Both leave nothing behind."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ccobs_ops.lab import Lab
+from tests.lab_support import MakeLab, take_down_and_check
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """One whole lab with a small database, shared by every test that leaves it as it was."""
+    directory = tmp_path_factory.mktemp("shared") / "lab"
+    try:
+        yield Lab.up(directory, scale=0.1)
+    finally:
+        take_down_and_check(directory)
+
+
+@pytest.fixture
+def make_lab(tmp_path: Path) -> Iterator[MakeLab]:
+    """`make_lab(name="a", **options of Lab.up)`: labs of this test alone, small unless `scale` says otherwise."""
+    made: list[Path] = []
+
+    def make(name: str = "lab", **options: Any) -> Lab:
+        made.append(tmp_path / name)
+        return Lab.up(made[-1], **({"scale": 0.1} | options))
+
+    try:
+        yield make
+    finally:
+        with contextlib.ExitStack() as stack:
+            for directory in dict.fromkeys(made):
+                stack.callback(take_down_and_check, directory)

@@ -1,0 +1,25 @@
+"""What tests with a lab share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ccobs_ops.lab import Lab
+from ccobs_ops.lab.lab import take_down
+from ccobs_ops.lab.plan import MARK
+from ccobs_ops.lab.processes import leftovers
+from ccobs_ops.lab.state import State
+
+MakeLab = Callable[..., Lab]
+
+
+def take_down_and_check(directory: Path) -> None:
+    """Take the lab in `directory` down and fail the test if a process, data or a folder elsewhere remains."""
+    state = State.load(directory)
+    take_down(directory)
+    left = leftovers(MARK, str(directory.resolve()), state.plan.home if state else None)
+    assert not left, f"processes of {directory} remain: {left}"
+    remaining = sorted(path.name for path in directory.iterdir()) if directory.is_dir() else []
+    assert remaining in ([], ["logs"]), f"{directory} still holds {remaining}"
+    assert state is None or not state.plan.home.exists()

