@@ -94,11 +94,14 @@ class Estate:
             connection.execute("create table if not exists marks (id bigserial primary key, text text)")
             connection.commit()
             row = connection.execute(
-                "insert into marks (text) values (%s) returning id, pg_current_xact_id()::text::bigint", [text]
+                "insert into marks (text) values (%s) returning id, pg_current_xact_id()::text::bigint",
+                [text],
             ).fetchone()
             connection.commit()
             assert row is not None
-            at = connection.execute("select pg_xact_commit_timestamp(xmin) from marks where id = %s", [row[0]])
+            at = connection.execute(
+                "select pg_xact_commit_timestamp(xmin) from marks where id = %s", [row[0]]
+            )
             found = at.fetchone()
         assert found is not None
         return found[0].astimezone(UTC), row[1]
@@ -152,7 +155,9 @@ def copy_of(exercise: Exercise, estate: Estate) -> Iterator[psycopg.Connection[t
     finally:
         pid = int((directory / "postmaster.pid").read_text().split()[0])
         os.kill(pid, signal.SIGQUIT)
-        wait_for(lambda: not (directory / "postmaster.pid").exists() or not _lives(pid), 30, "the copy to stop")
+        wait_for(
+            lambda: not (directory / "postmaster.pid").exists() or not _lives(pid), 30, "the copy to stop"
+        )
 
 
 def _lives(pid: int) -> bool:

@@ -54,11 +54,18 @@ def main() -> int:
     with _barman(options.barman, say) as barman:
         measured = [_measure(scale, options, barman, say, first=scale == scales[0]) for scale in scales]
     judged = [judge(one) for one in measured]
-    console.print(f"{platform.platform()}, {os.cpu_count()} cores, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC", highlight=False)
+    console.print(
+        f"{platform.platform()}, {os.cpu_count()} cores, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        highlight=False,
+    )
     for one, targets in zip(measured, judged, strict=True):
         show(console, one, targets, judged=one.scale > SMALL)
     document = {
-        "host": {"platform": platform.platform(), "cores": os.cpu_count(), "python": platform.python_version()},
+        "host": {
+            "platform": platform.platform(),
+            "cores": os.cpu_count(),
+            "python": platform.python_version(),
+        },
         "versions": _versions(),
         "measured_at": datetime.now(UTC).isoformat(),
         "scales": [
@@ -96,13 +103,24 @@ def _measure(scale: int, options: argparse.Namespace, barman: Any, say: Any, *, 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.postgres", description=__doc__)
-    parser.add_argument("--scale", type=int, action="append", help="pgbench scale; 65 is 1 GB, 325 is 5 GB (both by default)")
-    parser.add_argument("--small", action="store_true", help=f"scale {SMALL} only: whether everything works, no verdicts")
+    parser.add_argument(
+        "--scale", type=int, action="append", help="pgbench scale; 65 is 1 GB, 325 is 5 GB (both by default)"
+    )
+    parser.add_argument(
+        "--small", action="store_true", help=f"scale {SMALL} only: whether everything works, no verdicts"
+    )
     parser.add_argument("--rounds", type=int, help="runs of everything; default 3 up to scale 100, 1 above")
-    parser.add_argument("--only", action="append", choices=TOOLS, help="measure this tool; repeat for several")
+    parser.add_argument(
+        "--only", action="append", choices=TOOLS, help="measure this tool; repeat for several"
+    )
     parser.add_argument("--replay", type=int, metavar="MIB", help="WAL to replay, 0 for none; default 1024")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every single measurement there")
-    parser.add_argument("--barman", type=Path, metavar="BIN", help="folder that barman-cloud-backup is in; default: install it")
+    parser.add_argument(
+        "--barman",
+        type=Path,
+        metavar="BIN",
+        help="folder that barman-cloud-backup is in; default: install it",
+    )
     parser.add_argument("--dir", type=Path, help="where the lab and the restores go; default /var/tmp")
     return parser.parse_args()
 

@@ -97,7 +97,9 @@ class PgBackRest:
         self._write_config()
         self._server()
         self._run("stanza-create")
-        self._psql(f"alter system set archive_command = 'pgbackrest --config={self._config} --stanza={STANZA} archive-push %p'")
+        self._psql(
+            f"alter system set archive_command = 'pgbackrest --config={self._config} --stanza={STANZA} archive-push %p'"
+        )
         self._psql("select pg_reload_conf()")
 
     def _gateway(self) -> None:
@@ -129,7 +131,9 @@ class PgBackRest:
         opener = urllib.request.build_opener(
             urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=trusting)
         )
-        self._await(lambda: opener.open(f"https://127.0.0.1:{self._s3_port}/healthz", timeout=2), "S3 gateway")
+        self._await(
+            lambda: opener.open(f"https://127.0.0.1:{self._s3_port}/healthz", timeout=2), "S3 gateway"
+        )
 
     def _write_config(self) -> None:
         aws = self._estate.aws()

@@ -9,8 +9,7 @@ from typing import Any
 from bench.postgres.estate import ROOT, Estate, Say, clear, free_port
 from bench.postgres.measure import Usage, measure
 from ccobs_ops.core.errors import OpsError
-from ccobs_ops.core.process import ProcessError, environment, run
-
+from ccobs_ops.core.process import environment, run
 
 HISTORY = "pgbench_history"
 
@@ -52,7 +51,12 @@ class Replay:
 
 def replay(estate: Estate, wal_bytes: int, *, say: Say) -> Replay:
     """Take a backup, write at least `wal_bytes` of WAL with pgbench, restore to its end and look how replay fared."""
-    run(estate.ops("postgres", "backup", "--full"), deadline=3600, cwd=ROOT, env=environment({"PYTHONPATH": str(ROOT)}))
+    run(
+        estate.ops("postgres", "backup", "--full"),
+        deadline=3600,
+        cwd=ROOT,
+        env=environment({"PYTHONPATH": str(ROOT)}),
+    )
     begin = estate.query("select pg_current_wal_insert_lsn()::text")
     written = 0
     while written < wal_bytes:
@@ -65,7 +69,9 @@ def replay(estate: Estate, wal_bytes: int, *, say: Say) -> Replay:
     port = free_port()
     try:
         done = measure(
-            estate.ops("postgres", "restore", "--latest", "--to", to, "--start", "--port", str(port), "--json"),
+            estate.ops(
+                "postgres", "restore", "--latest", "--to", to, "--start", "--port", str(port), "--json"
+            ),
             scratch=estate.scratch,
             cwd=ROOT,
             env={"PYTHONPATH": str(ROOT)},

@@ -45,10 +45,22 @@ def judge(measured: Measured) -> list[Target]:
     """Every promise at this scale."""
     wall = "wall_seconds"
     judged = [
-        _ratio(measured, "restore at most 1.15 times the pipeline by hand", "restore", wall, HAND, "<=", 1.15),
-        _ratio(measured, "restore at least 3 times faster than barman-cloud", "restore", wall, BARMAN, "<=", 1 / 3),
+        _ratio(
+            measured, "restore at most 1.15 times the pipeline by hand", "restore", wall, HAND, "<=", 1.15
+        ),
+        _ratio(
+            measured,
+            "restore at least 3 times faster than barman-cloud",
+            "restore",
+            wall,
+            BARMAN,
+            "<=",
+            1 / 3,
+        ),
         _ratio(measured, "backup no slower than barman-cloud", "backup", wall, BARMAN, "<=", 1.0),
-        _ratio(measured, "a third of barman-cloud's stored bytes", "backup", "stored_bytes", BARMAN, "<=", 1 / 3),
+        _ratio(
+            measured, "a third of barman-cloud's stored bytes", "backup", "stored_bytes", BARMAN, "<=", 1 / 3
+        ),
     ]
     peaks = [measured.median(OURS, act, "own_peak_bytes") for act in ("backup", "restore")]
     known = [peak for peak in peaks if peak is not None]

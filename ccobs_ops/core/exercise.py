@@ -177,14 +177,11 @@ class Exercise:
                 for row in document.get("claims", ())
             ),
             phases=tuple(
-                Phase(row["name"], row["seconds"], row.get("bytes"))
-                for row in document.get("phases", ())
+                Phase(row["name"], row["seconds"], row.get("bytes")) for row in document.get("phases", ())
             ),
             measurements=dict(document.get("measurements", {})),
             findings=tuple(
-                Finding(
-                    row["code"], Severity(row["severity"]), row["subject"], row["message"], row["hint"]
-                )
+                Finding(row["code"], Severity(row["severity"]), row["subject"], row["message"], row["hint"])
                 for row in document.get("findings", ())
             ),
             details=dict(document.get("details", {})),

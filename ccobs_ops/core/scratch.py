@@ -38,7 +38,8 @@ def _root() -> Path:
     found = root.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
         raise UnknownError(
-            f"{root} is not a private folder of this account", hint="see who made it, remove it, or set TMPDIR"
+            f"{root} is not a private folder of this account",
+            hint="see who made it, remove it, or set TMPDIR",
         )
     return root
 

@@ -198,7 +198,10 @@ class ObjectStore:
             for page in pages:
                 for row in page.get("Contents", ()):
                     yield StoredObject(
-                        row["Key"].removeprefix(root), row["Size"], row["ETag"].strip('"'), row["LastModified"]
+                        row["Key"].removeprefix(root),
+                        row["Size"],
+                        row["ETag"].strip('"'),
+                        row["LastModified"],
                     )
         except (ClientError, BotoCoreError) as error:
             raise self._translate(error, prefix, "could not be listed") from error
@@ -242,9 +245,14 @@ class ObjectStore:
                 )
             if code == "NoSuchBucket":
                 return UnknownError(
-                    f"{where} {what}: there is no such bucket", hint="create the bucket or correct the inventory"
+                    f"{where} {what}: there is no such bucket",
+                    hint="create the bucket or correct the inventory",
                 )
-            if status in (401, 403) or code in ("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"):
+            if status in (401, 403) or code in (
+                "AccessDenied",
+                "InvalidAccessKeyId",
+                "SignatureDoesNotMatch",
+            ):
                 return UnknownError(
                     f"{where} {what}: access denied ({code or status})",
                     hint="check the credentials that the inventory names and the bucket's policy",
@@ -329,6 +337,10 @@ def _client(config: Store, credentials: Credentials, base: Path) -> Any:
             read_timeout=config.timeout.total_seconds(),
             retries={"mode": "standard", "total_max_attempts": config.attempts},
             max_pool_connections=config.concurrency + 2,
-            s3={"addressing_style": "path" if config.endpoint and config.addressing == "auto" else config.addressing},
+            s3={
+                "addressing_style": "path"
+                if config.endpoint and config.addressing == "auto"
+                else config.addressing
+            },
         ),
     )

@@ -54,7 +54,7 @@ def _kill_after(process: subprocess.Popen[bytes], seconds: float) -> None:
     family = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
     process.send_signal(signal.SIGKILL)
     process.wait(10)
-    gone, alive = psutil.wait_procs(family, timeout=10)
+    _gone, alive = psutil.wait_procs(family, timeout=10)
     assert not alive, f"children outlived kill -9: {[p.cmdline() for p in alive]}"
 
 
@@ -66,7 +66,9 @@ def test_killed_agents_lose_no_segment_and_no_canary(estate: Estate) -> None:
         estate.sql("select pg_switch_wal()")
         time.sleep(dice.uniform(0.0, 1.5))
         estate.lab.kill_service("agent")
-        wait_for(lambda old=receivers: not any(psutil.pid_exists(pid) for pid in old), 10, "pg_receivewal to end")
+        wait_for(
+            lambda old=receivers: not any(psutil.pid_exists(pid) for pid in old), 10, "pg_receivewal to end"
+        )
         estate.sql("select pg_switch_wal()")
         estate.lab.start_service("agent")
         wait_for(lambda: bool(_receivers(estate)), 20, "the new agent to stream")

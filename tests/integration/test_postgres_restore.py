@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import subprocess
 from collections.abc import Iterator
@@ -51,7 +50,9 @@ def _marks(connection: object) -> list[str]:
     return [row[0] for row in connection.execute("select text from marks order by id").fetchall()]  # type: ignore[attr-defined]
 
 
-def test_to_the_instant_of_a_commit_has_it_and_the_microsecond_before_has_not(estate: Estate, place: Path) -> None:
+def test_to_the_instant_of_a_commit_has_it_and_the_microsecond_before_has_not(
+    estate: Estate, place: Path
+) -> None:
     at, xid = estate.commit_marked("instant")
     estate.commit_marked("after the instant")
     estate.await_archived(at + timedelta(seconds=1))
@@ -73,7 +74,7 @@ def test_to_the_instant_of_a_commit_has_it_and_the_microsecond_before_has_not(es
 
 
 def test_incremental_chain_to_an_lsn(estate: Estate, place: Path) -> None:
-    at, _ = estate.commit_marked("in the incremental backup")
+    estate.commit_marked("in the incremental backup")
     backup = estate.backup(incremental=True)
     assert backup.verdict is Verdict.PASSED, why(backup)
     estate.commit_marked("up to the LSN")
@@ -86,7 +87,10 @@ def test_incremental_chain_to_an_lsn(estate: Estate, place: Path) -> None:
     with copy_of(done, estate) as copy:
         assert "up to the LSN" in _marks(copy)
         assert "beyond the LSN" not in _marks(copy)
-        assert copy.execute("select count(*) from messages").fetchone() == estate.sql("select count(*) from messages")[0]
+        assert (
+            copy.execute("select count(*) from messages").fetchone()
+            == estate.sql("select count(*) from messages")[0]
+        )
 
 
 def test_paused_at_the_target_is_readable_and_waits(estate: Estate, place: Path) -> None:
@@ -100,7 +104,9 @@ def test_paused_at_the_target_is_readable_and_waits(estate: Estate, place: Path)
         assert _marks(copy)[-1] == "pause here"
         copy.execute("select pg_wal_replay_resume()")
         wait_for(
-            lambda: copy.execute("select pg_is_in_recovery()").fetchone() == (False,), 20, "the copy to be promoted"
+            lambda: copy.execute("select pg_is_in_recovery()").fetchone() == (False,),
+            20,
+            "the copy to be promoted",
         )
 
 
@@ -114,7 +120,9 @@ def test_the_printed_commands_start_a_restore_that_needs_no_store(estate: Estate
     estate.lab.stop_service("us")
     try:
         words = [*shlex.split(start), "-o", f"-c port={port}"]  # production's port is taken in this lab
-        subprocess.run(words, check=True, timeout=60, cwd="/", stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+        subprocess.run(
+            words, check=True, timeout=60, cwd="/", stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL
+        )
         subprocess.run(shlex.split(tidy), check=True, timeout=60)
     finally:
         estate.lab.start_service("us")
@@ -162,7 +170,9 @@ def test_outside_the_window_is_refused_with_the_window(estate: Estate, place: Pa
     assert not place.exists()
 
 
-def test_another_time_zones_notation_and_a_leap_of_the_day_mean_the_same_moment(estate: Estate, place: Path) -> None:
+def test_another_time_zones_notation_and_a_leap_of_the_day_mean_the_same_moment(
+    estate: Estate, place: Path
+) -> None:
     at, _ = estate.commit_marked("time zone")
     estate.commit_marked("later")
     estate.await_archived(at + timedelta(seconds=1))
@@ -181,7 +191,7 @@ def test_a_folder_with_anything_in_it_is_left_alone(estate: Estate, place: Path)
     with pytest.raises(UsageError, match="not an empty folder"):
         estate.restore(place, latest=True)
     assert (place / "precious").read_text() == "keep"
-    assert os.listdir(place) == ["precious"]
+    assert [path.name for path in place.iterdir()] == ["precious"]
 
 
 def test_a_port_in_use_leaves_the_data_whole_and_says_so(estate: Estate, place: Path) -> None:

@@ -50,7 +50,19 @@ def backups() -> Iterator[Backups]:
             if user is not None:
                 os.chown(each, user.uid, user.gid)
         run(
-            [binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-N", "--locale=C"],
+            [
+                binaries / "initdb",
+                "-D",
+                data,
+                "-U",
+                "postgres",
+                "-A",
+                "trust",
+                "-N",
+                "-E",
+                "UTF8",
+                "--locale=C",
+            ],
             deadline=60,
             user=user,
         )

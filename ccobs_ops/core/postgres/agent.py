@@ -145,7 +145,8 @@ class _Agent:
     def _make_slot(self) -> None:
         with self._cluster.connect() as connection:
             row = connection.execute(
-                "select wal_status, active_pid from pg_replication_slots where slot_name = %s", [self._cluster.slot]
+                "select wal_status, active_pid from pg_replication_slots where slot_name = %s",
+                [self._cluster.slot],
             ).fetchone()
             if row is not None and row[0] == "lost":
                 self._event("wal_gap", self._cluster.slot, {"said": "the server invalidated the slot"})
@@ -182,7 +183,9 @@ class _Agent:
             raise UnknownError(f"the replication slot {self._cluster.slot} is lost")
         details = {"slot_status": status, "active": active, "restart_lsn": restart, "server_lsn": flushed}
         if limit is not None and limit < 0:
-            details["warning"] = "max_slot_wal_keep_size is unlimited: a stopped agent can fill the server's disk"
+            details["warning"] = (
+                "max_slot_wal_keep_size is unlimited: a stopped agent can fill the server's disk"
+            )
             self._say("slot", details["warning"])
         elif safe is not None and limit and safe < limit * 0.2:
             details["warning"] = f"the server drops WAL that is not archived after {format_bytes(safe)} more"
@@ -219,13 +222,19 @@ class _Agent:
         """Commit canaries until stopped or the connection ends."""
         config = self._cluster.config.canary
         keep = self._cluster.config.retention.window + timedelta(days=2)
-        options = {"statement_timeout": "30s", "synchronous_commit": "on", "idle_in_transaction_session_timeout": "60s"}
+        options = {
+            "statement_timeout": "30s",
+            "synchronous_commit": "on",
+            "idle_in_transaction_session_timeout": "60s",
+        }
         with self._cluster.connect(database=config.database, autocommit=False, options=options) as connection:
             writer = CanaryWriter(
                 connection, self._ctx.ledger, self._cluster.target, schema=config.table_schema, keep=keep
             )
             reconciled = writer.prepare()
-            self._ctx.progress.note(f"committing canaries into {self._cluster.target}, {reconciled} reconciled")
+            self._ctx.progress.note(
+                f"committing canaries into {self._cluster.target}, {reconciled} reconciled"
+            )
             self._said.pop("canary", None)
             due = self._ctx.timer()
             pruned = float("-inf")
@@ -291,6 +300,7 @@ def _only_one(cluster: Cluster) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise OpsError(
-                f"an agent of {cluster.target} runs on this host already", hint="one agent a cluster is enough"
+                f"an agent of {cluster.target} runs on this host already",
+                hint="one agent a cluster is enough",
             ) from None
         yield

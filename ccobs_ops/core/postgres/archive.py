@@ -208,7 +208,7 @@ def chain(entries: Iterable[Entry], entry: Entry) -> list[Entry]:
 
 
 def decompress(data: bytes, where: str, limit: int) -> bytes:
-    """zstd frames to bytes, at most `limit`; the frame's own checksum is checked. Raises DamagedError."""
+    """Zstd frames to bytes, at most `limit`; the frame's own checksum is checked. Raises DamagedError."""
     try:
         reader = zstandard.ZstdDecompressor().stream_reader(data, read_across_frames=True)
         out = reader.read(limit + 1)

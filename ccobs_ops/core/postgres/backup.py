@@ -336,9 +336,7 @@ def _size(cluster: Cluster) -> int | None:
 
 def _discard(archive: Archive, backup_id: str) -> None:
     """Take back the parts of a backup that did not come to an end; whatever stays is removed by retention later."""
-    allowed = permit(
-        "discard", backup_id, allowed={"discard"}, dry_run=False, confirmation=backup_id
-    )
+    allowed = permit("discard", backup_id, allowed={"discard"}, dry_run=False, confirmation=backup_id)
     with contextlib.suppress(UnknownError):
         for stored in list(archive.store.list(archive.key(f"backups/{backup_id}/"))):
             archive.store.delete(stored.key, allowed)

@@ -100,7 +100,8 @@ class CanaryWriter:
         """Remove canaries older than the window, from the table first; returns how many left the ledger."""
         before = now - self._keep
         row = self._run(
-            "with gone as (delete from {table} where written_at < %s returning seq) select max(seq) from gone", before
+            "with gone as (delete from {table} where written_at < %s returning seq) select max(seq) from gone",
+            before,
         ).fetchone()
         if row and row[0] is not None:
             self._run("update {floor} set seq = greatest(seq, %s)", row[0])
@@ -130,7 +131,9 @@ class CanaryWriter:
                 )
             )
         for seq, committed_at in rows:
-            canary = Canary(self._target, seq, timeline, committed_at.astimezone(UTC), low, high, reconciled=True)
+            canary = Canary(
+                self._target, seq, timeline, committed_at.astimezone(UTC), low, high, reconciled=True
+            )
             self._ledger.record_canary(canary)
             self._last = replace(canary)
         self._next = max(known, top[0]) + 1

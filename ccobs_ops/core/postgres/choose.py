@@ -87,9 +87,7 @@ def _boundary(
         segment = view.pick(number if last_side else number + 1)
         if segment is None:
             continue
-        commits = [
-            c for c in commits_of(archive, tools, segment, view.segment_size) if low <= c.at <= high
-        ]
+        commits = [c for c in commits_of(archive, tools, segment, view.segment_size) if low <= c.at <= high]
         if commits:
             return (commits[-1] if last_side else commits[0]).at
     return None

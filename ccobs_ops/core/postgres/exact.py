@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from ccobs_ops.core.ledger import Canary
 from ccobs_ops.core.postgres.wal import History
@@ -25,7 +24,8 @@ from ccobs_ops.core.postgres.wal import History
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """What the copy holds against what it must hold, as sequence numbers. `last` is the newest visible canary on record,
-    `next` the oldest on record that is beyond the recovery point."""
+    `next` the oldest on record that is beyond the recovery point.
+    """
 
     expected: int
     present: int

@@ -100,7 +100,11 @@ class Feeder:
     def _wanted(self) -> Iterator[WalFile]:
         ready = self._folder / "ready"
         for file in self._plan.files:
-            while self._room is not None and len(os.listdir(ready)) >= self._room and not self._stop.wait(0.02):
+            while (
+                self._room is not None
+                and sum(1 for _ in ready.iterdir()) >= self._room
+                and not self._stop.wait(0.02)
+            ):
                 pass
             if self._stop.is_set():
                 return
@@ -116,7 +120,9 @@ class Feeder:
             newer = self._archive.wal().segments.get(file.name) if file.md5 is None else None
             if newer is None or newer.partial:
                 raise
-            data = self._archive.read(newer.key, md5=newer.md5, limit=size)  # finished since the plan was made
+            data = self._archive.read(
+                newer.key, md5=newer.md5, limit=size
+            )  # finished since the plan was made
         return file.name, data
 
     def _place(self, name: str, data: bytes) -> None:

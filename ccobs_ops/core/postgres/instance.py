@@ -168,7 +168,9 @@ class Instance:
         ]
         with (
             self.log.open("wb") as log,
-            spawn(argv, env=environment(user=self._user), user=self._user, cwd=self.data, stderr=log) as child,
+            spawn(
+                argv, env=environment(user=self._user), user=self._user, cwd=self.data, stderr=log
+            ) as child,
         ):
             self._child = child
             try:
@@ -236,7 +238,8 @@ class Instance:
                         return redo or now, done or now
             if now - began > deadline:
                 raise OpsError(
-                    f"recovery did not end within {deadline:.0f} s", hint="raise sandbox.ttl if it only needs longer"
+                    f"recovery did not end within {deadline:.0f} s",
+                    hint="raise sandbox.ttl if it only needs longer",
                 )
             self._ctx.sleep(_POLL_SECONDS)
 

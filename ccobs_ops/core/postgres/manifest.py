@@ -30,6 +30,7 @@ class Checksum(Protocol):
 
     def hexdigest(self) -> str:
         """The checksum so far, as the manifest writes it."""
+        ...
 
 
 class Crc32c:
@@ -72,7 +73,9 @@ def checksum(algorithm: str | None) -> Checksum:
     maker = makers.get((algorithm or "").upper())
     if maker is None:
         raise DamagedError(
-            f"the manifest names the unknown checksum {algorithm!r}", code="manifest_corrupt", subject="manifest"
+            f"the manifest names the unknown checksum {algorithm!r}",
+            code="manifest_corrupt",
+            subject="manifest",
         )
     return maker()
 
@@ -125,7 +128,11 @@ def parse_manifest(data: bytes, where: str) -> Manifest:
             raise damaged("its checksum differs")
         files = {}
         for row in document["Files"]:
-            path = row["Path"] if "Path" in row else bytes.fromhex(row["Encoded-Path"]).decode("utf-8", "surrogateescape")
+            path = (
+                row["Path"]
+                if "Path" in row
+                else bytes.fromhex(row["Encoded-Path"]).decode("utf-8", "surrogateescape")
+            )
             files[path] = ManifestFile(
                 path, row["Size"], row.get("Checksum-Algorithm"), row.get("Checksum", "").lower()
             )

@@ -58,7 +58,10 @@ def plan(archive: Archive, view: View, target: RecoveryTarget) -> Plan:
     Raises UsageError when the target is no single one, DamagedError when nothing intact is left to restore from, and
     OpsError with the window when the target lies outside it.
     """
-    if sum((target.at is not None, target.lsn is not None, target.before_xid is not None, target.latest)) != 1:
+    if (
+        sum((target.at is not None, target.lsn is not None, target.before_xid is not None, target.latest))
+        != 1
+    ):
         raise UsageError("one recovery target is needed: a time, an LSN, a transaction id, or the latest")
     if not view.usable or not view.spans:
         first = view.findings[0] if view.findings else None
@@ -119,7 +122,12 @@ def _for_xid(view: View, xid: int) -> tuple[Span, Entry, dict[str, str], str]:
         fitting = [e for e in _of(view, span) if _wide(xid, e.stop_xmax) >= e.stop_xmax]
         if fitting:
             settings = {"recovery_target_xid": str(xid & 0xFFFFFFFF), "recovery_target_inclusive": "off"}
-            return span, max(fitting, key=lambda e: (e.stopped_at, e.id)), settings, f"before transaction {xid}"
+            return (
+                span,
+                max(fitting, key=lambda e: (e.stopped_at, e.id)),
+                settings,
+                f"before transaction {xid}",
+            )
     raise _outside(view, f"transaction {xid} committed before the oldest backup")
 
 

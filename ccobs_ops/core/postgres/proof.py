@@ -83,7 +83,9 @@ def _exact(
     interval = cluster.config.canary.interval.total_seconds()
     tolerance = max(_TICKS * interval, _MIN_TOLERANCE_SECONDS)
     aim = end.last_commit_at if plan.target.at is None else plan.target.at
-    if result.last is None or (aim is not None and (aim - result.last.committed_at).total_seconds() > tolerance):
+    if result.last is None or (
+        aim is not None and (aim - result.last.committed_at).total_seconds() > tolerance
+    ):
         last = "none" if result.last is None else rfc3339(result.last.committed_at)
         return unknown(
             "exact",
@@ -98,9 +100,7 @@ def _exact(
                 "exact",
                 f"canary {after.seq} was committed {format_seconds(early)} before the target time and did not come back",
             )
-    return passed(
-        "exact", f"{result.present} of {result.expected} canaries present, none later, {where}"
-    )
+    return passed("exact", f"{result.present} of {result.expected} canaries present, none later, {where}")
 
 
 def _reached(view: View, plan: Plan, end: Recovered) -> str | None:
@@ -116,7 +116,12 @@ def _reached(view: View, plan: Plan, end: Recovered) -> str | None:
 
 
 def prove_rpo(
-    rec: Recorder, cluster: Cluster, plan: Plan, end: Recovered, result: Comparison | None, looked_at: datetime
+    rec: Recorder,
+    cluster: Cluster,
+    plan: Plan,
+    end: Recovered,
+    result: Comparison | None,
+    looked_at: datetime,
 ) -> None:
     """Claim `rpo`: what lies between the target (for the newest: now) and the last canary that came back."""
     limit = cluster.config.objectives.rpo.total_seconds()
@@ -132,7 +137,12 @@ def prove_rpo(
     )
     if lost <= limit:
         rec.claim(passed("rpo", told))
-    elif plan.target.latest and result.next is None and (exact := _claim(rec, "exact")) and exact.verdict == "UNKNOWN":
+    elif (
+        plan.target.latest
+        and result.next is None
+        and (exact := _claim(rec, "exact"))
+        and exact.verdict == "UNKNOWN"
+    ):
         rec.claim(unknown("rpo", "canaries have stopped, so what would be lost now cannot be measured"))
     else:
         rec.claim(failed("rpo", told))
@@ -149,7 +159,12 @@ def prove_isolated(rec: Recorder, copy: Instance) -> None:
     wrong = [f"{name} = {rows.get(name)!r}" for name, value in _SETTINGS.items() if rows.get(name) != value]
     wrong += _listening(copy)
     if wrong:
-        rec.find("not_isolated", Severity.CRITICAL, str(copy.folder), f"the copy is not isolated: {'; '.join(wrong)}")
+        rec.find(
+            "not_isolated",
+            Severity.CRITICAL,
+            str(copy.folder),
+            f"the copy is not isolated: {'; '.join(wrong)}",
+        )
         rec.claim(failed("isolated", f"the copy is not isolated: {'; '.join(wrong)}"))
     else:
         rec.claim(passed("isolated", "unix socket only, archiving off, no upstream, no replication workers"))
@@ -184,7 +199,9 @@ def prove_data(rec: Recorder, cluster: Cluster, copy: Instance, end: Recovered) 
     elif open_:
         rec.claim(unknown("data_checks", f"{open_[0].name}: {open_[0].reason}"))
     else:
-        rec.claim(passed("data_checks", f"{len(claims)} of {len(claims)} hold: {', '.join(c.name for c in claims)}"))
+        rec.claim(
+            passed("data_checks", f"{len(claims)} of {len(claims)} hold: {', '.join(c.name for c in claims)}")
+        )
 
 
 def _data_check(cluster: Cluster, copy: Instance, check: DataCheck, at: datetime | None) -> Claim:

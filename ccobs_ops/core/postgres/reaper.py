@@ -41,7 +41,7 @@ def _servers(folder: Path) -> list[int]:
     for entry in Path("/proc").iterdir() if Path("/proc/self").exists() else []:
         if entry.name.isdigit() and int(entry.name) != os.getpid():
             with contextlib.suppress(OSError):
-                here = os.readlink(entry / "cwd").removesuffix(" (deleted)")
+                here = str((entry / "cwd").readlink()).removesuffix(" (deleted)")
                 ours = here == inside or here.startswith(inside + os.sep)
                 if ours and (entry / "comm").read_text().strip() == "postgres":
                     found.append(int(entry.name))

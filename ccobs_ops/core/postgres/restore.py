@@ -67,7 +67,9 @@ def restore(
         cluster.target,
         "restore",
         "restored",
-        lambda rec: _restore(ctx, rec, cluster, archive, target, directory, start=start, action=action, port=port),
+        lambda rec: _restore(
+            ctx, rec, cluster, archive, target, directory, start=start, action=action, port=port
+        ),
     )
 
 
@@ -91,7 +93,9 @@ def _restore(
         tools = cluster.tools(wanted.entry.major)
         user = server_user(cluster)
     rec.details |= {"target": wanted.goal, "backup_id": wanted.entry.id, "directory": str(directory)}
-    ctx.progress.note(f"restoring {cluster.target} to {wanted.goal} from backup {wanted.entry.id} into {directory}")
+    ctx.progress.note(
+        f"restoring {cluster.target} to {wanted.goal} from backup {wanted.entry.id} into {directory}"
+    )
     for finding in view.findings:
         ctx.progress.note(f"{finding.severity.value}: {finding.message}")
     feeder = Feeder(ctx, archive, wanted, directory / FOLDER, user, bounded=start)
@@ -114,7 +118,10 @@ def _restore(
             raise
         # from here on, what is there is whole and stays, whatever happens
         rec.claim(
-            passed("restored", f"backup {wanted.entry.id} verified against its manifest and written to {directory}")
+            passed(
+                "restored",
+                f"backup {wanted.entry.id} verified against its manifest and written to {directory}",
+            )
         )
         if not start:
             return _hand_over(rec, tools, user, directory, wanted)
@@ -148,7 +155,11 @@ def _configure(directory: Path, wanted: Plan, user: User | None, action: str) ->
     lines = [f"{line}  {_MARK}\n" for line in conf(settings).splitlines()]
     _write(auto, known + ("" if known.endswith("\n") or not known else "\n") + "".join(lines), user)
     if not (directory / "postgresql.conf").exists():
-        _write(directory / "postgresql.conf", "# the backup held no postgresql.conf: put production's here\n", user)
+        _write(
+            directory / "postgresql.conf",
+            "# the backup held no postgresql.conf: put production's here\n",
+            user,
+        )
     for name, text in (("pg_hba.conf", "local all all peer\n"), ("pg_ident.conf", "")):
         if not (directory / name).exists():
             _write(directory / name, text, user)
@@ -184,7 +195,9 @@ def _hand_over(rec: Recorder, tools: Tools, user: User | None, directory: Path, 
         "the restored server has production's configuration: its port, its archive_command, its background workers",
         "look through postgresql.conf before you start it while the old server may still run",
     )
-    return f"{wanted.entry.id} is in {directory} with all of its WAL; start it with the command in details.next"
+    return (
+        f"{wanted.entry.id} is in {directory} with all of its WAL; start it with the command in details.next"
+    )
 
 
 def _start(
@@ -221,7 +234,9 @@ def _start(
     }
     if action == "promote" or wanted.target.latest:
         unconfigure(directory, user)
-        rec.details["next"] = [f"ccobs-ops postgres backup {cluster.name}  # once applications use the new server"]
+        rec.details["next"] = [
+            f"ccobs-ops postgres backup {cluster.name}  # once applications use the new server"
+        ]
     else:
         rec.details["next"] = ["select pg_wal_replay_resume();  -- promotes at this point"]
     newest = view.newest

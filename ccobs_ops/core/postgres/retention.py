@@ -36,7 +36,8 @@ class Choice:
 
 def choose(entries: Sequence[Entry], *, backups: int, window: timedelta, now: datetime) -> Choice:
     """Keep the newest `backups` full backups, the newest full one that is older than the window (the window's far end
-    rests on it), and every incremental one whose chain is kept. Pure. `entries` are oldest first."""
+    rests on it), and every incremental one whose chain is kept. Pure. `entries` are oldest first.
+    """
     full = [entry for entry in entries if not entry.incremental]
     edge = now - window
     before = [entry for entry in full if entry.stopped_at <= edge]
@@ -80,9 +81,7 @@ def prune(ctx: Context, name: str, *, dry_run: bool = True, confirmation: str | 
     )
 
 
-def _prune(
-    ctx: Context, rec: Recorder, cluster: Cluster, archive: Archive, allowed: Permit | None
-) -> str:
+def _prune(ctx: Context, rec: Recorder, cluster: Cluster, archive: Archive, allowed: Permit | None) -> str:
     entries, findings = archive.catalogue()
     if findings:
         rec.findings.extend(findings)
@@ -109,7 +108,9 @@ def _prune(
     }
     if allowed is not None:
         with rec.phase("delete"):
-            for entry in reversed(choice.drop):  # children before parents: no chain is ever seen without its root
+            for entry in reversed(
+                choice.drop
+            ):  # children before parents: no chain is ever seen without its root
                 archive.store.delete(archive.key(layout.catalogue_key(entry.id)), allowed)
                 for stored in list(archive.store.list(archive.key(f"backups/{entry.id}/"))):
                     archive.store.delete(stored.key, allowed)
@@ -141,5 +142,3 @@ def _unfinished(ctx: Context, archive: Archive, entries: Sequence[Entry]) -> lis
         if stored.key.removeprefix(prefix).split("/")[0] not in known
         and ctx.clock() - stored.modified > _UNFINISHED_AGE
     ]
-
-

@@ -38,7 +38,9 @@ def server_user(cluster: Cluster) -> User | None:
     for name in ("postgres", "nobody"):
         with contextlib.suppress(OpsError):
             return User.named(name)
-    raise OpsError("there is no account to run PostgreSQL as", hint="name one as sandbox.run_as in the inventory")
+    raise OpsError(
+        "there is no account to run PostgreSQL as", hint="name one as sandbox.run_as in the inventory"
+    )
 
 
 @contextlib.contextmanager

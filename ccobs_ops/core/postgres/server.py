@@ -51,9 +51,7 @@ class Cluster:
     def __init__(self, inventory: Inventory, name: str) -> None:
         if name not in inventory.postgres:
             known = ", ".join(sorted(inventory.postgres)) or "none"
-            raise UsageError(
-                f"the inventory names no PostgreSQL cluster {name!r}", hint=f"it names: {known}"
-            )
+            raise UsageError(f"the inventory names no PostgreSQL cluster {name!r}", hint=f"it names: {known}")
         self.inventory = inventory
         self.name = name
         self.config: Postgres = inventory.postgres[name]
@@ -112,7 +110,11 @@ class Cluster:
 
     @contextmanager
     def connect(
-        self, *, database: str | None = None, autocommit: bool = True, options: Mapping[str, str] | None = None
+        self,
+        *,
+        database: str | None = None,
+        autocommit: bool = True,
+        options: Mapping[str, str] | None = None,
     ) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
         """A connection to production for the length of the block; raises UnknownError when there is none to be had."""
         import psycopg  # noqa: PLC0415

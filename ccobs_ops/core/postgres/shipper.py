@@ -125,7 +125,9 @@ class Shipper:
         for name in finished[:-1]:
             (self._spool / name).unlink()
             self._mark(name).unlink()
-        for path in running[:-1]:  # left behind by a promotion; its content went on in the new timeline's first segment
+        for path in running[
+            :-1
+        ]:  # left behind by a promotion; its content went on in the new timeline's first segment
             if self._ship_old_partial(path):
                 path.unlink()
 
@@ -133,5 +135,7 @@ class Shipper:
         written = path.read_bytes().rstrip(b"\0")
         if written:
             key = self._archive.key(layout.partial_key(path.stem))
-            self._archive.store.put(key, compress(written, self._level), metadata={"raw-bytes": str(len(written))})
+            self._archive.store.put(
+                key, compress(written, self._level), metadata={"raw-bytes": str(len(written))}
+            )
         return True

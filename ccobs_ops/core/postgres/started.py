@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from datetime import UTC
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from ccobs_ops.core.context import Context
 from ccobs_ops.core.errors import OpsError
@@ -27,7 +28,13 @@ class StartedServer:
     """The server in `directory`. `port` overrides the configured one."""
 
     def __init__(
-        self, ctx: Context, cluster: Cluster, tools: Tools, directory: Path, user: User | None, port: int | None
+        self,
+        ctx: Context,
+        cluster: Cluster,
+        tools: Tools,
+        directory: Path,
+        user: User | None,
+        port: int | None,
     ) -> None:
         self._ctx = ctx
         self._cluster = cluster
@@ -98,7 +105,7 @@ class StartedServer:
                 "another port: --port",
             ) from None
 
-    def _state(self) -> tuple[bool, str | None, object, int, str | None] | None:
+    def _state(self) -> tuple[bool, str | None, datetime | None, int, str | None] | None:
         """Ask the server over its own socket or address, as postmaster.pid names them; None while it does not answer."""
         import psycopg  # noqa: PLC0415
 
@@ -110,9 +117,14 @@ class StartedServer:
             return None
         host = sockets or {"*": "127.0.0.1", "0.0.0.0": "127.0.0.1"}.get(address, address)
         with contextlib.suppress(psycopg.Error):
-            settings = {"password": self._cluster.password} if self._cluster.password else {}
+            settings: dict[str, Any] = {"password": self._cluster.password} if self._cluster.password else {}
             with psycopg.connect(
-                self._cluster.config.dsn, host=host, hostaddr="", port=self.port, connect_timeout=5, **settings
+                self._cluster.config.dsn,
+                host=host,
+                hostaddr="",
+                port=self.port,
+                connect_timeout=5,
+                **settings,
             ) as connection:
                 return connection.execute(_STATE).fetchone()  # pyright: ignore[reportReturnType]
         return None

@@ -11,7 +11,6 @@ import os
 import shutil
 import tarfile
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -141,7 +140,9 @@ def _unpack(
         if isinstance(error, DamagedError) or error.exit_status == 3:
             raise
         raise DamagedError(
-            f"backup {entry.id} cannot be unpacked: {error.message}", code="backup_part_corrupt", subject=entry.id
+            f"backup {entry.id} cannot be unpacked: {error.message}",
+            code="backup_part_corrupt",
+            subject=entry.id,
         ) from error
     finally:
         writer.close()
@@ -210,7 +211,9 @@ class _Writer:
         if self._written != self._expected.size:
             raise self._wrong(f"has {self._written} bytes, the manifest says {self._expected.size}")
         if self._expected.checksum and self._sum.hexdigest() != self._expected.checksum:
-            raise self._wrong(f"has the checksum {self._sum.hexdigest()}, the manifest says {self._expected.checksum}")
+            raise self._wrong(
+                f"has the checksum {self._sum.hexdigest()}, the manifest says {self._expected.checksum}"
+            )
 
     def complete(self) -> None:
         """Raise DamagedError unless every file of the manifest was in the stream."""
@@ -245,12 +248,12 @@ class _Writer:
 
 
 def _room(target: Path, links: tuple[Entry, ...]) -> None:
-    needed = sum(link.raw_bytes for link in links) + (links[0].raw_bytes if len(links) > 1 else 0) + _SPARE_BYTES
+    needed = (
+        sum(link.raw_bytes for link in links) + (links[0].raw_bytes if len(links) > 1 else 0) + _SPARE_BYTES
+    )
     free = shutil.disk_usage(target).free
     if free < needed:
         raise OpsError(
             f"{target} has {format_bytes(free)} free, and {format_bytes(needed)} are needed",
             hint="name a folder on a larger disk",
         )
-
-

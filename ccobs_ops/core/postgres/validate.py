@@ -78,7 +78,11 @@ def _settled(ctx: Context, cluster: Cluster, archive: Archive) -> View:
         newest = view.usable[-1] if view.usable else None
         fresh = newest is not None and (ctx.clock() - newest.stopped_at).total_seconds() < 60
         waiting = span is not None and fresh and newest is not None and newest.id in span.backups
-        if not waiting or (span and span.end and newest and span.end.at >= newest.stopped_at) or ctx.timer() >= until:
+        if (
+            not waiting
+            or (span and span.end and newest and span.end.at >= newest.stopped_at)
+            or ctx.timer() >= until
+        ):
             return view
         ctx.sleep(0.25)
 
@@ -127,9 +131,7 @@ class _Validation:
         parts: list[Claim] = []
         with copy.running():
             end = self._recover(copy, feeder)
-            result = proof.prove_exact(
-                self.ctx, self.rec, self.cluster, self.view, self.plan, copy, end
-            )
+            result = proof.prove_exact(self.ctx, self.rec, self.cluster, self.view, self.plan, copy, end)
             proof.prove_rpo(self.rec, self.cluster, self.plan, end, result, self.looked_at)
             proof.prove_isolated(self.rec, copy)
             proof.prove_data(self.rec, self.cluster, copy, end)
@@ -178,4 +180,7 @@ class _Validation:
     def _bound(self) -> None:
         """How often a restore may fail and these passes still be as likely as 5 %: 1 - 0.05^(1/n), about 3/n."""
         streak = self.ctx.ledger.streak(self.cluster.target, "validation") + 1
-        self.rec.measurements |= {"passes_in_a_row": float(streak), "failure_bound_ratio": 1 - 0.05 ** (1 / streak)}
+        self.rec.measurements |= {
+            "passes_in_a_row": float(streak),
+            "failure_bound_ratio": 1 - 0.05 ** (1 / streak),
+        }

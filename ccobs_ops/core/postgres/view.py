@@ -76,9 +76,7 @@ class View:
         return "; ".join(known) if known else "nothing"
 
 
-def look(
-    ctx: Context, archive: Archive, tools_for: ToolsFor, *, timeline: int | None = None
-) -> View:
+def look(ctx: Context, archive: Archive, tools_for: ToolsFor, *, timeline: int | None = None) -> View:
     """Read the archive's catalogue and listing and work out its recovery window along `timeline` (default: the newest).
 
     Raises UnknownError when the store cannot be asked, OpsError when there is no backup at all.
@@ -114,14 +112,10 @@ def _look(archive: Archive, tools_for: ToolsFor, timeline: int | None) -> View:
     usable = _usable(archive, entries, history, findings)
     spans = _spans(archive, listing, history, usable, size, findings, tools_for)
     newest = next((span.end for span in reversed(spans) if span.end is not None), None)
-    return View(
-        tuple(entries), tuple(usable), listing, history, size, tuple(spans), newest, tuple(findings)
-    )
+    return View(tuple(entries), tuple(usable), listing, history, size, tuple(spans), newest, tuple(findings))
 
 
-def _usable(
-    archive: Archive, entries: list[Entry], history: History, findings: list[Finding]
-) -> list[Entry]:
+def _usable(archive: Archive, entries: list[Entry], history: History, findings: list[Finding]) -> list[Entry]:
     broken: set[str] = set()
     for entry in entries:
         wrong = archive.check_parts(entry)
@@ -215,7 +209,11 @@ def _name_gaps(
             continue
         run = names[0] if low == high else f"{names[0]} to {names[1]} ({high - low + 1} segments)"
         begun = _pick(listing, history, low, size)
-        what = "missing from the archive" if begun is None else "in the archive only as far as it was once written"
+        what = (
+            "missing from the archive"
+            if begun is None
+            else "in the archive only as far as it was once written"
+        )
         findings.append(
             Finding(
                 "wal_gap",

@@ -37,7 +37,9 @@ def commits_in(tools: Tools, folder: Path, name: str) -> list[Commit]:
     A segment may end in the middle of being written, or with a record that goes on in the next: both end the list.
     """
     answer = run(
-        [tools["pg_waldump"], "--rmgr=Transaction", f"--path={folder}", name, name], deadline=_DEADLINE_SECONDS, ok=(0, 1)
+        [tools["pg_waldump"], "--rmgr=Transaction", f"--path={folder}", name, name],
+        deadline=_DEADLINE_SECONDS,
+        ok=(0, 1),
     )
     found = [
         Commit(
@@ -49,11 +51,24 @@ def commits_in(tools: Tools, folder: Path, name: str) -> list[Commit]:
         for line in answer.stdout.splitlines()
         if (match := _COMMIT.search(line)) and match["what"] != "ABORT"
     ]
-    if not found and answer.returncode and "could not find a valid record" not in answer.tail and not answer.stdout:
-        known = ("invalid record length", "invalid magic number", "unexpected pageaddr", "contrecord", "out-of-sequence")
+    if (
+        not found
+        and answer.returncode
+        and "could not find a valid record" not in answer.tail
+        and not answer.stdout
+    ):
+        known = (
+            "invalid record length",
+            "invalid magic number",
+            "unexpected pageaddr",
+            "contrecord",
+            "out-of-sequence",
+        )
         if not any(word in answer.tail for word in known):
             raise DamagedError(
-                f"segment {name} cannot be read by pg_waldump: {answer.tail}", code="wal_corrupt", subject=name
+                f"segment {name} cannot be read by pg_waldump: {answer.tail}",
+                code="wal_corrupt",
+                subject=name,
             )
     return found
 

@@ -28,7 +28,11 @@ def examine(ctx: Context, name: str, *, deep: bool = False, store: str | None = 
     cluster = Cluster(ctx.inventory, name)
     archive = Archive(cluster.store(store), cluster.prefix)
     return attempt(
-        ctx, cluster.target, "window", "no_wal_gap", lambda rec: _examine(ctx, rec, cluster, archive, deep=deep)
+        ctx,
+        cluster.target,
+        "window",
+        "no_wal_gap",
+        lambda rec: _examine(ctx, rec, cluster, archive, deep=deep),
     )
 
 
@@ -73,7 +77,9 @@ def _intact(rec: Recorder, view: View) -> None:
         rec.claim(failed("backups_intact", wrong[0].message + more))
     else:
         parts = sum(len(entry.parts) + 1 for entry in view.entries)
-        rec.claim(passed("backups_intact", f"{len(view.entries)} backups, all {parts} objects as they were stored"))
+        rec.claim(
+            passed("backups_intact", f"{len(view.entries)} backups, all {parts} objects as they were stored")
+        )
 
 
 def _fresh(ctx: Context, rec: Recorder, cluster: Cluster, view: View) -> None:
@@ -156,7 +162,9 @@ def _read_all(ctx: Context, rec: Recorder, archive: Archive, view: View) -> int:
     ]
     jobs += [
         (s.key, s.md5, view.segment_size, "wal_corrupt", s.name)
-        for s in sorted(view.listing.segments.values(), key=lambda s: segment_number(s.name, view.segment_size))
+        for s in sorted(
+            view.listing.segments.values(), key=lambda s: segment_number(s.name, view.segment_size)
+        )
     ]
     known = {f.subject for f in rec.findings}
     ctx.progress.begin("read")
