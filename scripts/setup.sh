@@ -36,7 +36,7 @@ echo "setup: $("$python" --version 2>&1) → $venv, $(grep -c '^[a-zA-Z0-9].*=='
 if command -v uv >/dev/null 2>&1; then
     [ -x "$venv/bin/python" ] || uv venv --quiet --python "$(command -v "$python")" "$venv"
     uv pip install --quiet --python "$venv/bin/python" --no-deps --require-hashes -r requirements.lock
-    uv pip install --quiet --python "$venv/bin/python" --no-deps --editable .
+    uv pip install --quiet --python "$venv/bin/python" --no-deps --no-build-isolation --editable .
     uv pip check --quiet --python "$venv/bin/python"
 else
     if [ ! -x "$venv/bin/python" ]; then
@@ -47,6 +47,6 @@ else
     fi
     pip=("$venv/bin/python" -m pip --disable-pip-version-check --no-input)
     "${pip[@]}" install --quiet --no-deps --require-hashes -r requirements.lock
-    "${pip[@]}" install --quiet --no-deps --editable .
+    "${pip[@]}" install --quiet --no-deps --no-build-isolation --editable .
     "${pip[@]}" check >/dev/null
 fi
