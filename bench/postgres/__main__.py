@@ -44,7 +44,7 @@ CHEAP = 100
 def main() -> int:
     """Measure, print, write."""
     options = _options()
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 150)
     scales = [SMALL] if options.small else options.scale or list(SCALES)
     began = time.monotonic()
 

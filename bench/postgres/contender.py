@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -42,6 +43,10 @@ class Contender(Protocol):
         """Restore it into the absent folder `to`."""
         ...
 
+    def data_bytes(self) -> int:
+        """Size of the data directory that it backs up, without WAL."""
+        ...
+
     def close(self) -> None:
         """Leave nothing behind."""
         ...
@@ -69,6 +74,10 @@ class Ours:
         """`postgres restore --latest`, not started."""
         out, usage = self._run("postgres", "restore", "--latest", "--to", to, "--json")
         return Result(usage, None, {"phases": _phases(json.loads(out))})
+
+    def data_bytes(self) -> int:
+        """The lab's server."""
+        return self._estate.data_bytes()
 
     def close(self) -> None:
         """The lab goes with all that is in it."""
@@ -116,8 +125,12 @@ class ByHand:
         )
         out, usage = self._run(script)
         marks = [(word, float(at)) for word, at in (line.split() for line in out.splitlines())]
-        phases = {name: at - before for (_, before), (name, at) in zip(marks, marks[1:], strict=False)}
+        phases = {name: at - before for (_, before), (name, at) in itertools.pairwise(marks)}
         return Result(usage, None, {"phases": phases})
+
+    def data_bytes(self) -> int:
+        """The lab's server."""
+        return self._estate.data_bytes()
 
     def close(self) -> None:
         """Its one object goes with the lab."""
@@ -165,6 +178,10 @@ class Barman:
         """barman-cloud-restore."""
         to.mkdir(mode=0o700)
         return Result(self._run("barman-cloud-restore", *self._where(), self._backup, str(to))[1])
+
+    def data_bytes(self) -> int:
+        """The lab's server."""
+        return self._estate.data_bytes()
 
     def close(self) -> None:
         """Its objects go with the lab."""

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.postgres.contender import Result
-from bench.postgres.estate import DATABASE, LOAD_SECONDS, Estate, free_port
+from bench.postgres.estate import DATABASE, LOAD_SECONDS, Estate, free_port, size_of
 from bench.postgres.measure import Usage, cpu_of, measure
 from ccobs_ops.core.errors import OpsError
 from ccobs_ops.core.process import Child, User, environment, launch, run
@@ -76,6 +76,10 @@ class PgBackRest:
         self._own(to)
         return Result(self._run("restore", f"--pg1-path={to}")[1])
 
+    def data_bytes(self) -> int:
+        """Its own server's: the same pgbench data, without the lab's small database."""
+        return size_of(self._data)
+
     def close(self) -> None:
         """End the server and the gateway, remove the folder."""
         for child in reversed(self._children):
@@ -106,8 +110,24 @@ class PgBackRest:
         plan = self._estate.lab.plan
         key, certificate = self._estate.scratch / "tls.key", self._estate.scratch / "tls.crt"
         run(
-            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-            + ["-days", "2", "-subj", "/CN=127.0.0.1", "-keyout", key, "-out", certificate],
+            [
+                "openssl",
+                "req",
+                "-x509",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:prime256v1",
+                "-nodes",
+                "-days",
+                "2",
+                "-subj",
+                "/CN=127.0.0.1",
+                "-keyout",
+                key,
+                "-out",
+                certificate,
+            ],
             deadline=30,
         )
         argv = [
@@ -169,8 +189,18 @@ class PgBackRest:
     def _server(self) -> None:
         own = environment({"HOME": str(self._home)})
         run(
-            [POSTGRES / "initdb", "-D", self._data, "-U", "postgres", "-A", "trust", "--data-checksums"]
-            + ["--no-sync", "--locale=C.UTF-8"],
+            [
+                POSTGRES / "initdb",
+                "-D",
+                self._data,
+                "-U",
+                "postgres",
+                "-A",
+                "trust",
+                "--data-checksums",
+                "--no-sync",
+                "--locale=C.UTF-8",
+            ],
             deadline=60,
             user=self._user,
             env=own,

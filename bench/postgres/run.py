@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench.postgres.contender import Barman, ByHand, Contender, Ours, Result
-from bench.postgres.estate import Estate, Say, clear
+from bench.postgres.estate import Estate, Say, clear, size_of
 from bench.postgres.pgbackrest import PgBackRest
 from ccobs_ops.core.errors import OpsError
 
@@ -38,6 +37,10 @@ class Series:
         ]
         known = [value for value in values if value is not None]
         return statistics.median(known) if known else None
+
+    def peak(self, name: Literal["own_peak_bytes", "tree_peak_bytes"]) -> int | None:
+        """The largest of all runs: a bound on memory that is kept in the median is not kept."""
+        return max((getattr(result.usage, name) for result in self.results), default=None)
 
     def to_json(self) -> dict[str, Any]:
         """As it is written to the JSON document: every single run, not only the medians."""
@@ -87,19 +90,18 @@ def compare(
             ready.append((name, contender))
             for act in ACTS:
                 series[name, act] = Series(contender.name, act, contender.proves)
-        expected = estate.data_bytes()
         for number in range(rounds):
             order = ready if number % 2 == 0 else ready[::-1]
             for act in ACTS:
                 for name, contender in order:
-                    _once(estate, contender, series[name, act], expected, say=say)
+                    _once(estate, contender, series[name, act], say=say)
     finally:
         for _, contender in ready:
             contender.close()
     return [series[name, act] for act in ACTS for name in names]
 
 
-def _once(estate: Estate, contender: Contender, series: Series, expected: int, *, say: Say) -> None:
+def _once(estate: Estate, contender: Contender, series: Series, *, say: Say) -> None:
     if series.problem:
         return
     try:
@@ -110,7 +112,7 @@ def _once(estate: Estate, contender: Contender, series: Series, expected: int, *
             to = estate.emptied()
             try:
                 result = contender.restore(to)
-                _check(to, expected)
+                _check(to, contender.data_bytes())
             finally:
                 clear(to)
     except OpsError as error:
@@ -122,11 +124,6 @@ def _once(estate: Estate, contender: Contender, series: Series, expected: int, *
 
 
 def _check(folder: Path, expected: int) -> None:
-    found = sum(
-        (Path(root) / name).stat().st_size
-        for root, _, names in os.walk(folder)
-        if "pg_wal" not in Path(root).relative_to(folder).parts and "ccobs_recovery" not in Path(root).parts
-        for name in names
-    )
+    found = size_of(folder)
     if found < WHOLE * expected or not (folder / "global/pg_control").exists():
         raise OpsError(f"it brought back {found} bytes of about {expected}")

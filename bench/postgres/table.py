@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.postgres.run import ACTS, Series
-from bench.postgres.targets import OURS, Measured, Target
+from bench.postgres.targets import HAND, OURS, Measured, Target
 from ccobs_ops.core.units import format_bytes
 
 COLUMNS = ("tool", "runs", "wall s", "CPU s", "servers CPU s", "own peak", "tree peak", "stored", "ours is")
@@ -18,7 +18,7 @@ def show(console: Console, measured: Measured, targets: Sequence[Target], *, jud
     """Two tables (backup, restore), replay, and the promises. Unless `judged`, this size says nothing about them."""
     size = f"pgbench scale {measured.scale}, {format_bytes(measured.data_bytes)}"
     for act in ACTS:
-        table = Table(title=f"{act}: {size}; medians", title_justify="left")
+        table = Table(title=f"{act}: {size}; medians, memory the largest of all runs", title_justify="left")
         for column in COLUMNS:
             table.add_column(column, justify="left" if column == "tool" else "right")
         rows = [series for series in measured.series if series.act == act]
@@ -55,8 +55,8 @@ def _row(series: Series, ours: Series | None) -> list[str]:
         f"{series.median('wall_seconds'):.1f}{spread}",
         f"{series.median('cpu_seconds'):.1f}",
         f"{series.median('servers_cpu_seconds'):.1f}",
-        format_bytes(int(series.median("own_peak_bytes") or 0)),
-        format_bytes(int(series.median("tree_peak_bytes") or 0)),
+        "-" if series.tool == HAND else format_bytes(series.peak("own_peak_bytes") or 0),
+        format_bytes(series.peak("tree_peak_bytes") or 0),
         "" if stored is None else format_bytes(int(stored)),
         _compared(series, ours),
     ]

@@ -33,6 +33,7 @@ app = typer.Typer()
 DAGSTER_YAML = """\
 # Written by `ccobs-ops demo`. deploy/dagster.yaml is the one to start from in production.
 telemetry: {enabled: false}
+nux: {enabled: false}
 run_monitoring: {enabled: true, poll_interval_seconds: 5, start_timeout_seconds: 180, max_runtime_seconds: 7200}
 concurrency:
   runs: {max_concurrent_runs: 2}

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from ccobs_ops.core.context import Context
 from ccobs_ops.core.errors import DamagedError, OpsError, UnknownError
 from ccobs_ops.core.exercise import Exercise, Recorder, Severity, Verdict, conclude, failed, unknown
+from ccobs_ops.core.redaction import REDACT
 
 
 def attempt(
@@ -25,7 +26,7 @@ def attempt(
         _note(recorder, claim, error)
         reason = error.message.splitlines()[0]
     except BaseException as error:
-        what = "it was interrupted" if isinstance(error, KeyboardInterrupt | SystemExit) else repr(error)
+        what = "it was interrupted" if isinstance(error, KeyboardInterrupt | SystemExit) else REDACT(repr(error))
         recorder.find("not_finished", Severity.CRITICAL, target, f"the exercise did not finish: {what}")
         _add(recorder, claim, Verdict.UNKNOWN, f"did not finish: {what}")
         ctx.ledger.record(recorder.conclude())

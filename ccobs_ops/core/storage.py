@@ -168,14 +168,15 @@ class ObjectStore:
                 request |= {"Range": f"bytes={done}-", "IfMatch": etag}
             try:
                 answer = self._client.get_object(**request)
-                etag, body, expected = answer["ETag"], answer["Body"], done + answer["ContentLength"]
+            except (ClientError, BotoCoreError) as error:  # botocore has already tried as often as it may
+                raise self._translate(error, key, "could not be read") from error
+            etag, body, expected = answer["ETag"], answer["Body"], done + answer["ContentLength"]
+            try:
                 while data := body.read(block):
                     done += len(data)
                     yield data
                 if done == expected:
                     return
-            except ClientError as error:
-                raise self._translate(error, key, "could not be read") from error
             except (BotoCoreError, HTTPError, OSError) as error:
                 attempt += 1
                 if attempt >= self._config.attempts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import yaml
@@ -14,8 +15,8 @@ _HEADER = """\
 # Written by `ccobs-ops lab up`; removed by `ccobs-ops lab down`. Secrets are files below secrets/, mode 0600.
 """
 
-_SETTLED = "created_at < CAST(:cutoff AS timestamptz) - interval '10 seconds'"
-"""Rows that were certainly committed by the cutoff: the application's transactions last 8 s at the most."""
+_SETTLED = "created_at < :cutoff"
+"""Rows that were certainly committed by then: the application's transactions last 8 s at most, `settle` is 10 s."""
 
 CHECKS: tuple[dict[str, Any], ...] = (
     {
@@ -87,6 +88,7 @@ def _postgres(plan: Plan, *, store: str) -> dict[str, Any]:
         "store": store,
         "archive": {"partial_interval": "1s"},
         "canary": {"interval": "1s"},
+        "validation": {"since": (datetime.now(UTC).date() - timedelta(days=13)).isoformat()},
         "objectives": {
             "rto": "30m",
             "rpo": "10s",

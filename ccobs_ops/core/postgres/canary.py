@@ -111,7 +111,6 @@ class CanaryWriter:
     def _reconcile(self) -> int:
         self._last = self._ledger.last_canary(self._target)
         known = self._last.seq if self._last else 0
-        low = self._last.lsn_high if self._last else 0
         rows = self._run(
             "select seq, coalesce(pg_xact_commit_timestamp(xmin), written_at) from {table} where seq > %s order by seq",
             known,
@@ -120,6 +119,8 @@ class CanaryWriter:
         high, timeline = self._position()
         self._connection.commit()
         assert top is not None
+        # after a promotion the last one on record may lie beyond where the new timeline began: then it is no lower bound
+        low = self._last.lsn_high if self._last and self._last.timeline == timeline else 0
         if self._last is not None and top[0] < known:
             self._ledger.record_event(
                 Event(

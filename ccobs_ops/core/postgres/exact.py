@@ -8,8 +8,11 @@ history leaves timeline t (0 for a timeline that it does not contain). A canary 
 * must not be visible if low >= b(t),
 * may be either if b(t) cuts its range: at most one canary for each timeline, since ranges do not overlap.
 
-A visible canary that the ledger does not know is explained only if it is the single next one after the newest on record:
-the agent died, or is just now, between commit and record.
+One that was reconciled was committed on the timeline that it was found on or on one before: for a history without that
+timeline it may be either, too.
+
+A visible canary that the ledger does not know is explained only if it is the single next one after the newest on record,
+and replay went beyond that newest one: the agent died, or is just now, between commit and record.
 """
 
 from __future__ import annotations
@@ -62,7 +65,7 @@ def compare(
         bound = 0 if end is None else min(replay_lsn, end)
         if canary.lsn_high <= bound:
             must.add(canary.seq)
-        elif canary.lsn_low < bound:
+        elif canary.lsn_low < bound or (end is None and canary.reconciled):
             may.add(canary.seq)
         elif following is None and (end is None or replay_lsn <= end):
             following = canary
@@ -70,6 +73,12 @@ def compare(
             last = canary
     missing = sorted(must - seen)
     extra = sorted(seen - must - may)
-    if len(extra) == 1 and extra[0] == newest + 1:
+    if extra == [newest + 1] and (not recorded or _passed(recorded[-1], history, replay_lsn)):
         extra = []
     return Comparison(len(must), len(must) - len(missing), tuple(missing), tuple(extra), last, following)
+
+
+def _passed(canary: Canary, history: History, replay_lsn: int) -> bool:
+    """Whether what was committed after `canary` may have been replayed: replay went beyond it, or left its timeline."""
+    end = history.end_of(canary.timeline)
+    return end is None or replay_lsn > end or replay_lsn >= canary.lsn_high

@@ -22,6 +22,7 @@ from ccobs_ops.core.storage import MissingObjectError, in_order
 
 FOLDER = "ccobs_recovery"
 _READY_BYTES = 1024 * 1024 * 1024
+_IN_FLIGHT_BYTES = 64 * 1024 * 1024
 
 
 class Feeder:
@@ -84,8 +85,9 @@ class Feeder:
 
     def _run(self) -> None:
         try:
-            workers = self._archive.store.concurrency
-            for name, data in in_order(self._wanted(), self._fetch, workers=workers, ahead=workers):
+            ahead = max(2, _IN_FLIGHT_BYTES // self._plan.segment_size)
+            workers = min(ahead, self._archive.store.concurrency)
+            for name, data in in_order(self._wanted(), self._fetch, workers=workers, ahead=ahead):
                 if self._stop.is_set():
                     return
                 self._place(name, data)

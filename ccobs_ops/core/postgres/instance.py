@@ -185,14 +185,16 @@ class Instance:
         self._child.wait(_STOP_SECONDS)
 
     @contextmanager
-    def connect(self, database: str = "postgres") -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
-        """A connection to the copy."""
+    def connect(
+        self, database: str = "postgres", role: str | None = None
+    ) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
+        """A connection to the copy, as `sandbox.role` or as `role`."""
         import psycopg  # noqa: PLC0415
 
         try:
             connection = psycopg.connect(
                 host=str(self.folder),
-                user=self._cluster.config.sandbox.role,
+                user=role or self._cluster.config.sandbox.role,
                 dbname=database,
                 autocommit=True,
                 connect_timeout=10,

@@ -8,7 +8,7 @@ therefore asked for by its LSN, and a later time is refused with the window.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from ccobs_ops.core.errors import DamagedError, OpsError, UsageError
 from ccobs_ops.core.exercise import rfc3339
@@ -101,7 +101,7 @@ def _for_time(view: View, at: datetime) -> tuple[Span, Entry, dict[str, str], st
         settings = {"recovery_target_lsn": format_lsn(span.end.lsn), "recovery_target_inclusive": "on"}
     else:
         settings = {
-            "recovery_target_time": at.strftime("%Y-%m-%d %H:%M:%S.%f+00"),
+            "recovery_target_time": at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f+00"),
             "recovery_target_inclusive": "on",
         }
     return span, entry, settings, rfc3339(at)
@@ -133,10 +133,10 @@ def _for_xid(view: View, xid: int) -> tuple[Span, Entry, dict[str, str], str]:
 
 def _wide(xid: int, near: int) -> int:
     """A 32-bit transaction id as the 64-bit one nearest to `near`; a 64-bit one as it is."""
-    if xid > 0xFFFFFFFF or near <= 0xFFFFFFFF:
+    if xid > 0xFFFFFFFF:
         return xid
     candidates = [(near & ~0xFFFFFFFF) + xid + shift for shift in (-(1 << 32), 0, 1 << 32)]
-    return min(candidates, key=lambda value: abs(value - near))
+    return min((value for value in candidates if value >= 0), key=lambda value: abs(value - near))
 
 
 def _of(view: View, span: Span) -> list[Entry]:

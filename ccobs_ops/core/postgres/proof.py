@@ -213,7 +213,7 @@ def _data_check(cluster: Cluster, copy: Instance, check: DataCheck, at: datetime
     query = check.sql.replace("%", "%%").replace(":cutoff", "%(cutoff)s::timestamptz")
     values = {"cutoff": cutoff}
     try:
-        with copy.connect(check.database or _canary_database(cluster)) as connection:
+        with copy.connect(check.database or _canary_database(cluster), _role(cluster)) as connection:
             here = _one(connection, query, values)
     except psycopg.Error as error:
         return failed(check.name, f"the query fails on the copy: {explain(error)}")
@@ -336,6 +336,14 @@ def _canary_database(cluster: Cluster) -> str:
 
     named = cluster.config.canary.database or conninfo_to_dict(cluster.config.dsn).get("dbname")
     return str(named or "postgres")
+
+
+def _role(cluster: Cluster) -> str | None:
+    """The role that production is asked as: the same search path and rights on both sides."""
+    from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415
+
+    named = conninfo_to_dict(cluster.config.dsn).get("user")
+    return str(named) if named else None
 
 
 def _claim(rec: Recorder, name: str) -> Claim | None:

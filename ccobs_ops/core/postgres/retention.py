@@ -7,7 +7,7 @@ goes only when no kept backup and no moment of the window needs it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -17,33 +17,42 @@ from ccobs_ops.core.errors import DamagedError, OpsError
 from ccobs_ops.core.exercise import Exercise, Recorder, passed, rfc3339
 from ccobs_ops.core.guard import Permit, permit
 from ccobs_ops.core.postgres import layout
-from ccobs_ops.core.postgres.archive import Archive, chain
+from ccobs_ops.core.postgres.archive import Archive, WalListing, chain
 from ccobs_ops.core.postgres.layout import Entry
 from ccobs_ops.core.postgres.server import Cluster
-from ccobs_ops.core.postgres.wal import segment_number
+from ccobs_ops.core.postgres.view import restorable
+from ccobs_ops.core.postgres.wal import only, segment_number
 
 _UNFINISHED_AGE = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What is kept and what may go, oldest first, and why the oldest kept full backup is kept."""
+    """What is kept, oldest first, what may go, in the order of deletion, and why the oldest kept full backup is kept."""
 
     keep: tuple[Entry, ...]
     drop: tuple[Entry, ...]
     reason: str
 
 
-def choose(entries: Sequence[Entry], *, backups: int, window: timedelta, now: datetime) -> Choice:
-    """Keep the newest `backups` full backups, the newest full one that is older than the window (the window's far end
-    rests on it), and every incremental one whose chain is kept. Pure. `entries` are oldest first.
+def choose(
+    entries: Sequence[Entry], *, usable: Collection[str], backups: int, window: timedelta, now: datetime
+) -> Choice:
+    """Keep the newest `backups` full backups, those that the window rests on, and every incremental one whose chain is
+    kept. Pure.
+
+    The window rests on the newest full backup that is older than it, and on every full one inside it; while none is that old,
+    on all of them. Only a backup whose id is in `usable` counts as one: what is damaged, or lies on a timeline that was
+    left, protects nothing. `entries` are oldest first.
     """
     full = [entry for entry in entries if not entry.incremental]
+    good = [entry for entry in full if entry.id in usable]
     edge = now - window
-    before = [entry for entry in full if entry.stopped_at <= edge]
-    oldest = min([*full[-backups:], *before[-1:]], key=lambda e: e.stopped_at, default=None)
+    before = [entry for entry in good if entry.stopped_at <= edge]
+    far_end = before[-1:] or good[:1]
+    oldest = min([*good[-backups:], *far_end], key=lambda e: e.stopped_at, default=None)
     if oldest is None:
-        return Choice(tuple(entries), (), "there is no full backup")
+        return Choice(tuple(entries), (), "there is no full backup that could be restored")
     kept_ids = {entry.id for entry in full if entry.stopped_at >= oldest.stopped_at}
     keep: list[Entry] = []
     drop: list[Entry] = []
@@ -54,7 +63,15 @@ def choose(entries: Sequence[Entry], *, backups: int, window: timedelta, now: da
             root = entry  # its root is gone: nothing can be restored from it
         (keep if root.id in kept_ids else drop).append(entry)
     why = f"{oldest.id} is the oldest needed: {backups} full backups, and every moment since {rfc3339(edge)}"
+    drop.sort(key=lambda e: _depth(entries, e), reverse=True)  # no chain is ever seen without its root
     return Choice(tuple(keep), tuple(drop), why)
+
+
+def _depth(entries: Sequence[Entry], entry: Entry) -> int:
+    try:
+        return len(chain(entries, entry))
+    except DamagedError:
+        return 0
 
 
 def prune(ctx: Context, name: str, *, dry_run: bool = True, confirmation: str | None = None) -> Exercise:
@@ -90,8 +107,13 @@ def _prune(ctx: Context, rec: Recorder, cluster: Cluster, archive: Archive, allo
             hint=findings[0].hint,
         )
     rules = cluster.config.retention
-    choice = choose(entries, backups=rules.backups, window=rules.window, now=ctx.clock())
-    wal = _unneeded_wal(archive, choice.keep)
+    listing = archive.wal()
+    history = (
+        archive.history(listing, max([*listing.timelines, entries[-1].timeline])) if entries else only(1)
+    )
+    usable = {entry.id for entry in restorable(archive, entries, history, rec.findings)}
+    choice = choose(entries, usable=usable, backups=rules.backups, window=rules.window, now=ctx.clock())
+    wal = _unneeded_wal(listing, choice.keep)
     left = _unfinished(ctx, archive, entries)
     rec.details |= {
         "kept": [entry.id for entry in choice.keep],
@@ -108,9 +130,7 @@ def _prune(ctx: Context, rec: Recorder, cluster: Cluster, archive: Archive, allo
     }
     if allowed is not None:
         with rec.phase("delete"):
-            for entry in reversed(
-                choice.drop
-            ):  # children before parents: no chain is ever seen without its root
+            for entry in choice.drop:
                 archive.store.delete(archive.key(layout.catalogue_key(entry.id)), allowed)
                 for stored in list(archive.store.list(archive.key(f"backups/{entry.id}/"))):
                     archive.store.delete(stored.key, allowed)
@@ -122,11 +142,10 @@ def _prune(ctx: Context, rec: Recorder, cluster: Cluster, archive: Archive, allo
     return told
 
 
-def _unneeded_wal(archive: Archive, keep: Sequence[Entry]) -> list[str]:
+def _unneeded_wal(listing: WalListing, keep: Sequence[Entry]) -> list[str]:
     """Keys of WAL before the oldest start of a kept backup. History files always stay: they are small and irreplaceable."""
     if not keep:
         return []
-    listing = archive.wal()
     size = keep[0].segment_size
     first = min(entry.start_lsn // size for entry in keep)
     return [s.key for s in listing.segments.values() if segment_number(s.name, size) < first]

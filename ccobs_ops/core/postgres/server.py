@@ -120,6 +120,7 @@ class Cluster:
         import psycopg  # noqa: PLC0415
 
         settings: dict[str, Any] = {"connect_timeout": CONNECT_SECONDS, "application_name": "ccobs-ops"}
+        settings["client_encoding"] = "utf8"  # SQL_ASCII databases would answer in bytes
         settings |= {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
         if self.password is not None:
             settings["password"] = self.password

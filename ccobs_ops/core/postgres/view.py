@@ -109,13 +109,19 @@ def _look(archive: Archive, tools_for: ToolsFor, timeline: int | None) -> View:
     except DamagedError as error:
         findings.append(critical(error))
         history = only(chosen)
-    usable = _usable(archive, entries, history, findings)
+    usable = restorable(archive, entries, history, findings)
     spans = _spans(archive, listing, history, usable, size, findings, tools_for)
     newest = next((span.end for span in reversed(spans) if span.end is not None), None)
     return View(tuple(entries), tuple(usable), listing, history, size, tuple(spans), newest, tuple(findings))
 
 
-def _usable(archive: Archive, entries: list[Entry], history: History, findings: list[Finding]) -> list[Entry]:
+def restorable(
+    archive: Archive, entries: list[Entry], history: History, findings: list[Finding]
+) -> list[Entry]:
+    """The backups whose every object is there as it was stored, whose chain is whole, and which lie on `history`.
+
+    Adds a finding for each object and chain that is not.
+    """
     broken: set[str] = set()
     for entry in entries:
         wrong = archive.check_parts(entry)
@@ -209,11 +215,11 @@ def _name_gaps(
             continue
         run = names[0] if low == high else f"{names[0]} to {names[1]} ({high - low + 1} segments)"
         begun = _pick(listing, history, low, size)
-        what = (
-            "missing from the archive"
-            if begun is None
-            else "in the archive only as far as it was once written"
-        )
+        what = "missing from the archive"
+        if begun is not None and low == high:
+            what = "in the archive only as far as it was once written"
+        elif begun is not None:
+            what += " (the first is there as far as it was once written)"
         findings.append(
             Finding(
                 "wal_gap",

@@ -1,0 +1,39 @@
+"""Catalogue entries for tests of what is decided from them alone."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from ccobs_ops.core.postgres.layout import Entry, Part, manifest_key
+
+MIDNIGHT = datetime(2026, 11, 23, tzinfo=UTC)
+SEGMENT = 16 * 1024 * 1024
+
+
+def entry(
+    name: str,
+    stopped_at: datetime,
+    *,
+    parent: str | None = None,
+    segment: int = 2,
+    timeline: int = 1,
+    stop_xmax: int = 1000,
+) -> Entry:
+    """A backup that begins and ends in WAL segment `segment`."""
+    return Entry(
+        id=name,
+        parent=parent,
+        system_identifier="1",
+        server_version="18.6",
+        timeline=timeline,
+        segment_size=SEGMENT,
+        start_lsn=segment * SEGMENT + 0x28,
+        stop_lsn=segment * SEGMENT + 0x120,
+        started_at=stopped_at - timedelta(seconds=3),
+        stopped_at=stopped_at,
+        stop_xmax=stop_xmax,
+        raw_bytes=1000,
+        stored_bytes=100,
+        manifest=Part(manifest_key(name), 1, 1, "0" * 32),
+        parts=(),
+    )
