@@ -61,6 +61,7 @@ def replay(estate: Estate, wal_bytes: int, *, say: Say) -> Replay:
     written = 0
     while written < wal_bytes:
         estate.pgbench("--no-vacuum", "--client=4", "--jobs=2", "--time=5")
+        estate.query("checkpoint")  # the next change of every page is logged whole again
         written = int(estate.query(f"select pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '{begin}')"))
         say(f"replay: {written >> 20} MiB of WAL written")
     estate.await_archive()

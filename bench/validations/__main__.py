@@ -166,8 +166,11 @@ def soak(lab: Lab, runs: int, seed: int, say: Say) -> list[Run]:
     with Witness(lab, seed) as witness:
         work = Soak(lab, witness, dice, say)
         time.sleep(3)
-        work.back_up()
-        time.sleep(5)
+        for _ in range(2):
+            work.back_up()
+            for _ in range(5):
+                switch_wal(lab)
+                time.sleep(1)
         kinds = list(work.saboteur.kinds)
         dice.shuffle(kinds)
         planted = 0

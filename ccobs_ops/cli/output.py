@@ -100,6 +100,7 @@ def print_exercise(exercise: Exercise, objectives: Objectives | None, *, json: b
         out.print(Padding(_text(finding.message), (0, 0, 0, 4), expand=False))
         if finding.hint:
             out.print(Padding(_text(f"HINT: {finding.hint}"), (0, 0, 0, 4), expand=False))
+    _next(exercise, out)
     out.print()
     out.print(
         _text(f"{exercise.id}, {_when(exercise)}, took {format_seconds(exercise.seconds)}", style="dim")
@@ -188,6 +189,16 @@ def _against(name: str, value: float, objectives: Objectives | None) -> Text:
     limit: float = getattr(objectives, PROMISED[name]).total_seconds()
     verdict = Verdict.PASSED if value <= limit else Verdict.FAILED
     return mark(verdict).append(f" at most {format_seconds(limit)}", style="default")
+
+
+def _next(exercise: Exercise, out: Console) -> None:
+    """The commands to go on with, each on a line of its own and unbroken, so that it can be copied."""
+    steps = exercise.details.get("next")
+    if isinstance(steps, list) and steps:
+        out.print()
+        out.print(_text("  next", style="dim"))
+        for step in steps:
+            out.print(_text(f"  $ {step}" if not str(step).startswith("select") else f"  {step}"), soft_wrap=True)
 
 
 def _details(exercise: Exercise) -> Table | None:

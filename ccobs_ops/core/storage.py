@@ -8,7 +8,7 @@
 | download | we, MD5 on record, then zstd's own frame checksum | bytes changed at rest or on the way |
 
 Backups are cut into parts (see `core/postgres/layout.py`), so an object is small enough to be held, retried and named as a
-whole. boto3 was measured against obstore for this and chosen; docs/adr/0002 has the figures.
+whole. boto3 was measured against obstore for this and chosen; docs/adr/0003 has the figures.
 """
 
 from __future__ import annotations

@@ -185,6 +185,28 @@ def test_another_time_zones_notation_and_a_leap_of_the_day_mean_the_same_moment(
         assert _marks(copy)[-1] == "time zone"
 
 
+def test_the_archive_is_read_by_stock_tools(estate: Estate, tmp_path: Path) -> None:
+    import io
+    import tarfile
+
+    import zstandard
+
+    entry = next(e for e in estate.archive.catalogue()[0] if not e.incremental)
+    store = estate.archive.store
+    stream = b"".join(store.get(estate.archive.key(part.key)) for part in entry.parts)
+    plain = zstandard.ZstdDecompressor().stream_reader(io.BytesIO(stream), read_across_frames=True).read()
+    with tarfile.open(fileobj=io.BytesIO(plain)) as archive:
+        archive.extractall(tmp_path, filter="data")
+    assert (tmp_path / "PG_VERSION").read_text().strip() == str(entry.major)
+    for folder in ("pg_wal", "base"):
+        assert (tmp_path / folder).is_dir()
+    tools = estate.cluster.tools(entry.major)
+    checked = subprocess.run(
+        [tools["pg_verifybackup"], "--no-parse-wal", tmp_path], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert checked.returncode == 0, checked.stderr
+
+
 def test_a_folder_with_anything_in_it_is_left_alone(estate: Estate, place: Path) -> None:
     place.mkdir(parents=True)
     (place / "precious").write_text("keep")
