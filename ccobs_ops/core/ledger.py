@@ -220,6 +220,14 @@ class Ledger:
         with self._read() as connection:
             return [_canary(row) for row in connection.execute(query)]
 
+    def canary_bounds(self, target: str) -> tuple[int, int] | None:
+        """The lowest and the highest seq of `target` on record; None if there is none."""
+        table = schema.canaries.c
+        query = sa.select(sa.func.min(table.seq), sa.func.max(table.seq)).where(table.target == target)
+        with self._read() as connection:
+            row = connection.execute(query).one()
+        return None if row[0] is None else (row[0], row[1])
+
     def last_canary(self, target: str) -> Canary | None:
         """The canary of `target` with the highest seq."""
         table = schema.canaries.c

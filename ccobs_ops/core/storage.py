@@ -24,6 +24,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from ccobs_ops.core.errors import DamagedError, OpsError, UnknownError
 from ccobs_ops.core.guard import Permit
+from ccobs_ops.core.memory import return_large_buffers
 
 if TYPE_CHECKING:
     from ccobs_ops.inventory import Credentials, Inventory, Store
@@ -294,6 +295,7 @@ def in_order(
     Bounded memory: an item is taken only when there is room. The first error is raised where its result would have
     come; everything in flight is then finished or dropped before the error leaves.
     """
+    return_large_buffers()
     pending: list[Future[ResultT]] = []
     with ThreadPoolExecutor(workers, thread_name_prefix="store") as pool:
         try:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ccobs_ops.core.ledger import Canary
-from ccobs_ops.core.postgres.exact import compare
+from ccobs_ops.core.postgres.exact import Bounds, compare, compare_all
 from ccobs_ops.core.postgres.wal import INFINITE, History, Stretch, only
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -233,3 +233,29 @@ def test_an_empty_record_explains_one_canary_and_no_more() -> None:
     assert compare([], {1}, 0, only(1), 1000).exact
     assert compare([], {1, 2}, 0, only(1), 1000).unexpected == (1, 2)
     assert compare([], {2}, 0, only(1), 1000).unexpected == (2,)
+
+
+def test_in_pieces_it_says_the_same_as_at_once() -> None:
+    history = only(1)
+    recorded = [canary(seq, 100 * seq, 100 * seq + 50) for seq in range(3, 60) if seq != 20]
+    for visible in (
+        [c.seq for c in recorded if c.seq <= 40],
+        [c.seq for c in recorded if c.seq <= 40 and c.seq != 33],
+        [20, *(c.seq for c in recorded if c.seq <= 40)],
+        [*(c.seq for c in recorded if c.seq <= 40), 44],
+        [*(c.seq for c in recorded), 60],
+        [],
+    ):
+        whole = compare(recorded, visible, 4, history, 4060)
+        bounds = Bounds(4, 3, 59, max(visible, default=0))
+        for step in (1, 7, 16, 1000):
+            pieces = compare_all(
+                lambda first, last: [c for c in recorded if first <= c.seq <= last],
+                lambda first, last, seen=tuple(visible): [seq for seq in seen if first <= seq <= last],
+                bounds,
+                history,
+                4060,
+                step=step,
+            )
+            assert pieces == whole, step
+

@@ -17,7 +17,7 @@ and replay went beyond that newest one: the agent died, or is just now, between 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from ccobs_ops.core.ledger import Canary
@@ -43,17 +43,66 @@ class Comparison:
         return not self.missing and not self.unexpected
 
 
+def compare_all(
+    recorded: Callable[[int, int], Sequence[Canary]],
+    visible: Callable[[int, int], Collection[int]],
+    bounds: Bounds,
+    history: History,
+    replay_lsn: int,
+    *,
+    step: int = 100_000,
+) -> Comparison:
+    """Compare all canaries, `step` sequence numbers at a time, so that a month of them (2.6 million) needs no more memory
+    than a day: `recorded` and `visible` give those with first <= seq <= last."""
+    parts: list[Comparison] = []
+    first = max(bounds.floor, bounds.oldest - 1) + 1
+    end = max(bounds.newest, bounds.newest_visible)
+    while True:
+        tail = end - first <= step  # one longer, so that the one not recorded yet is never in a piece of its own
+        last = max(first, end) if tail else first + step - 1
+        parts.append(
+            compare(recorded(first, last), visible(first, last), bounds.floor, history, replay_lsn, tail=tail)
+        )
+        if tail:
+            break
+        first = last + 1
+    return Comparison(
+        sum(part.expected for part in parts),
+        sum(part.present for part in parts),
+        tuple(seq for part in parts for seq in part.missing),
+        tuple(seq for part in parts for seq in part.unexpected),
+        next((part.last for part in reversed(parts) if part.last is not None), None),
+        next((part.next for part in parts if part.next is not None), None),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Where the comparison begins and ends: the copy's floor, the ledger's oldest and newest seq, the newest visible."""
+
+    floor: int
+    oldest: int
+    newest: int
+    newest_visible: int
+
+
 def compare(
-    recorded: Sequence[Canary], visible: Collection[int], floor: int, history: History, replay_lsn: int
+    recorded: Sequence[Canary],
+    visible: Collection[int],
+    floor: int,
+    history: History,
+    replay_lsn: int,
+    *,
+    tail: bool = True,
 ) -> Comparison:
     """Compare the canaries on record (ordered by seq) with those visible in the copy.
 
     `floor` is the newest sequence number that the copy says was pruned; whatever the ledger no longer holds is not
-    compared either.
+    compared either. Without `tail` there are later canaries, so that none here can be the one not recorded yet.
     """
     oldest = recorded[0].seq if recorded else 0
     newest = recorded[-1].seq if recorded else 0
-    seen = {seq for seq in visible if seq > floor and (not recorded or seq >= oldest)}
+    seen = {seq for seq in visible if seq > floor and (not recorded or not tail or seq >= oldest)}
     must: set[int] = set()
     may: set[int] = set()
     last: Canary | None = None
@@ -72,9 +121,10 @@ def compare(
         if canary.seq in seen:
             last = canary
     missing = sorted(must - seen)
-    extra = sorted(seen - must - may)
-    if extra == [newest + 1] and (not recorded or _passed(recorded[-1], history, replay_lsn)):
-        extra = []
+    explained: set[int] = set()
+    if tail and newest + 2 not in seen and (not recorded or _passed(recorded[-1], history, replay_lsn)):
+        explained = {newest + 1}
+    extra = sorted(seen - must - may - explained)
     return Comparison(len(must), len(must) - len(missing), tuple(missing), tuple(extra), last, following)
 
 

@@ -17,6 +17,7 @@ from ccobs_ops.core.context import Context
 from ccobs_ops.core.errors import OpsError
 from ccobs_ops.core.postgres.archive import Archive
 from ccobs_ops.core.postgres.plan import Plan, WalFile
+from ccobs_ops.core.postgres.unpack import WRITE_BYTES
 from ccobs_ops.core.process import User
 from ccobs_ops.core.storage import MissingObjectError, in_order
 
@@ -131,7 +132,9 @@ class Feeder:
         path = self._folder / "ready" / name
         temporary = self._folder / f"{name}.part"
         with temporary.open("wb") as file:
-            file.write(data)
+            view = memoryview(data)
+            for start in range(0, len(view), WRITE_BYTES):
+                file.write(view[start : start + WRITE_BYTES])
             if not name.endswith(".history"):
                 file.truncate(self._plan.segment_size)
         self._own(temporary)

@@ -11,7 +11,7 @@ import psutil
 from ccobs_ops.core.context import Context
 from ccobs_ops.core.errors import OpsError
 from ccobs_ops.core.exercise import Claim, Recorder, Severity, failed, passed, rfc3339, unknown
-from ccobs_ops.core.postgres.exact import Comparison, compare
+from ccobs_ops.core.postgres.exact import Bounds, Comparison, compare_all
 from ccobs_ops.core.postgres.instance import Instance, Recovered
 from ccobs_ops.core.postgres.plan import Plan
 from ccobs_ops.core.postgres.server import Cluster, Tools, explain
@@ -44,14 +44,20 @@ def prove_exact(
 
     UNKNOWN when there is no canary near the recovery point to tell by.
     """
+    known = ctx.ledger.canary_bounds(cluster.target)
     with copy.connect(_canary_database(cluster)) as connection:
-        visible, floor = _canaries(connection, cluster)
-    recorded = ctx.ledger.canaries(cluster.target)
-    if visible is None or not recorded:
-        why = "the copy has no canary table" if visible is None else "the ledger has no canary of this target"
-        rec.claim(unknown("exact", f"{why}: what came back cannot be counted"))
-        return None
-    result = compare(recorded, visible, floor, view.history, end.replay_lsn)
+        seen = _SeenCanaries.of(connection, cluster)
+        if seen is None or known is None:
+            why = "the copy has no canary table" if seen is None else "the ledger has no canary of this target"
+            rec.claim(unknown("exact", f"{why}: what came back cannot be counted"))
+            return None
+        result = compare_all(
+            lambda first, last: ctx.ledger.canaries(cluster.target, first_seq=first, last_seq=last),
+            seen.between,
+            Bounds(seen.floor, known[0], known[1], seen.newest),
+            view.history,
+            end.replay_lsn,
+        )
     rec.measurements |= {
         "canaries_expected": float(result.expected),
         "canaries_present": float(result.present),
@@ -315,20 +321,38 @@ def prove_writable(rec: Recorder, copy: Instance) -> None:
     )
 
 
-def _canaries(
-    connection: psycopg.Connection[tuple[Any, ...]], cluster: Cluster
-) -> tuple[list[int] | None, int]:
-    import psycopg  # noqa: PLC0415
-    from psycopg import sql  # noqa: PLC0415
+class _SeenCanaries:
+    """The canaries that a copy holds, asked for in pieces."""
 
-    schema = cluster.config.canary.table_schema
-    table, floor = (sql.Identifier(schema, name) for name in ("canary", "canary_floor"))
-    try:
-        rows = connection.execute(sql.SQL("select seq from {} order by seq").format(table)).fetchall()
-        low = connection.execute(sql.SQL("select max(seq) from {}").format(floor)).fetchone()
-    except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
-        return None, 0
-    return [row[0] for row in rows], (low[0] or 0) if low else 0
+    def __init__(self, connection: psycopg.Connection[tuple[Any, ...]], schema: str) -> None:
+        from psycopg import sql  # noqa: PLC0415
+
+        self._connection = connection
+        self._between = sql.SQL("select seq from {} where seq between %s and %s").format(
+            sql.Identifier(schema, "canary")
+        )
+        row = connection.execute(
+            sql.SQL("select (select max(seq) from {}), (select max(seq) from {})").format(
+                sql.Identifier(schema, "canary"), sql.Identifier(schema, "canary_floor")
+            )
+        ).fetchone()
+        assert row is not None
+        self.newest: int = row[0] or 0
+        self.floor: int = row[1] or 0
+
+    @classmethod
+    def of(cls, connection: psycopg.Connection[tuple[Any, ...]], cluster: Cluster) -> _SeenCanaries | None:
+        """Those of `cluster`'s copy; None if it was restored to before there was a canary table."""
+        import psycopg  # noqa: PLC0415
+
+        try:
+            return cls(connection, cluster.config.canary.table_schema)
+        except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
+            return None
+
+    def between(self, first: int, last: int) -> list[int]:
+        """Sequence numbers from `first` to `last`, both inclusive."""
+        return [row[0] for row in self._connection.execute(self._between, [first, last]).fetchall()]
 
 
 def _canary_database(cluster: Cluster) -> str:
