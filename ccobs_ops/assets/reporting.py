@@ -14,7 +14,7 @@ from ccobs_ops.core.exercise import Exercise, Verdict, unknown
 from ccobs_ops.core.redaction import REDACT
 from ccobs_ops.core.units import format_bytes, format_seconds
 
-MARKS = {Verdict.PASSED: "✅", Verdict.FAILED: "❌", Verdict.UNKNOWN: "❔"}
+MARKS = {Verdict.PASSED: "✓", Verdict.FAILED: "✗", Verdict.UNKNOWN: "?"}
 TRANSIENT = frozenset({"not_checked"})
 """Codes of findings that a second look may well not see again: something could not be reached."""
 

@@ -26,7 +26,9 @@ def attempt(
         _note(recorder, claim, error)
         reason = error.message.splitlines()[0]
     except BaseException as error:
-        what = "it was interrupted" if isinstance(error, KeyboardInterrupt | SystemExit) else REDACT(repr(error))
+        what = (
+            "it was interrupted" if isinstance(error, KeyboardInterrupt | SystemExit) else REDACT(repr(error))
+        )
         recorder.find("not_finished", Severity.CRITICAL, target, f"the exercise did not finish: {what}")
         _add(recorder, claim, Verdict.UNKNOWN, f"did not finish: {what}")
         ctx.ledger.record(recorder.conclude())

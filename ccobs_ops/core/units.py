@@ -61,7 +61,7 @@ def parse_moment(text: str) -> datetime:
 
 
 def format_seconds(seconds: float) -> str:
-    """Seconds for people: `0.42 s`, `12.3 s`, `4m 07s`, `3h 12m`, `31d 4h`."""
+    """Seconds for people: `0.42 s`, `12.3 s`, `4m 07s`, `30m`, `3h 12m`, `31d 4h`."""
     if seconds < 0:
         return "-" + format_seconds(-seconds)
     if seconds < 10:
@@ -70,10 +70,12 @@ def format_seconds(seconds: float) -> str:
         return f"{seconds:.1f} s"
     whole = round(seconds)
     if whole < 3600:
-        return f"{whole // 60}m {whole % 60:02d}s"
-    if whole < 172800:
-        return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
-    return f"{whole // 86400}d {whole % 86400 // 3600}h"
+        large, small = (whole // 60, "m"), (whole % 60, "s")
+    elif whole < 172800:
+        large, small = (whole // 3600, "h"), (whole % 3600 // 60, "m")
+    else:
+        return f"{whole // 86400}d {whole % 86400 // 3600}h"
+    return f"{large[0]}{large[1]}" + (f" {small[0]:02d}{small[1]}" if small[0] else "")
 
 
 def format_bytes(count: float) -> str:

@@ -248,7 +248,7 @@ def test_an_exercise_on_a_terminal_of_80_columns(capsys: pytest.CaptureFixture[s
         "✗  rto          too slow",
         "?  data_checks  production did not answer",
         "fetch  2.00 s  3.0 GiB  1.5 GiB/s",
-        "✗ at most 30m 00s",
+        "✗ at most 30m",
         "✓ at most 60.0 s",
         "4,182",
         "critical wal_gap: 0000000100000000000000A3",

@@ -68,10 +68,10 @@ FORMS = {
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS.keys())
 @given(secret=TYPICAL)
 def test_what_looks_like_a_secret_goes_whole_and_the_rest_stays(form: str, secret: str) -> None:
-    assume(not secret.startswith(("-", MASK)))
     before, after = (part.format() for part in form.split("{}", 1))
+    assume(not secret.startswith(("-", MASK)) and secret not in before + after)
     told = Redactor()(before + secret + after)
-    assert secret not in told.replace(before, "", 1)
+    assert secret not in told
     assert told.startswith(before + MASK)
     assert told.removeprefix(before + MASK) in (after, ""), "what follows stays, or goes with the secret"
 

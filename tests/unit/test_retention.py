@@ -61,7 +61,7 @@ def decide(catalogue: tuple[list[Entry], set[str]], rule: tuple[int, float]) -> 
 
 
 @given(catalogues(), rules)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_every_moment_of_the_window_stays_restorable_however_far_deletion_gets(
     catalogue: tuple[list[Entry], set[str]], rule: tuple[int, float]
 ) -> None:
@@ -82,7 +82,7 @@ def test_every_moment_of_the_window_stays_restorable_however_far_deletion_gets(
 
 
 @given(catalogues(), rules)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_as_many_good_full_backups_stay_as_are_asked_for(
     catalogue: tuple[list[Entry], set[str]], rule: tuple[int, float]
 ) -> None:
@@ -98,7 +98,7 @@ def test_as_many_good_full_backups_stay_as_are_asked_for(
 
 
 @given(catalogues(), rules)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_nothing_stays_that_neither_count_nor_window_needs(
     catalogue: tuple[list[Entry], set[str]], rule: tuple[int, float]
 ) -> None:
@@ -116,7 +116,7 @@ def test_nothing_stays_that_neither_count_nor_window_needs(
 
 
 @given(catalogues(), rules)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_wal_goes_only_from_before_every_kept_backup(
     catalogue: tuple[list[Entry], set[str]], rule: tuple[int, float]
 ) -> None:

@@ -15,6 +15,7 @@ import tarfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from queue import SimpleQueue
 
 from ccobs_ops.core.attempt import attempt
 from ccobs_ops.core.context import Context
@@ -250,39 +251,47 @@ def _upload(
     ctx: Context, cluster: Cluster, archive: Archive, backup_id: str, child: Child, reader: TarReader
 ) -> list[Part]:
     config = cluster.config.backup
-
-    def blocks() -> Iterator[tuple[int, memoryview]]:
-        for number, block in enumerate(_cut(child, config.part_size)):
-            reader.feed(block)
-            ctx.progress.advance(len(block))
-            yield number, block
-
-    def store(item: tuple[int, memoryview]) -> Part:
-        number, block = item
-        packed = compress(block, config.compression_level)
-        key = layout.part_key(backup_id, number)
-        archive.store.put(archive.key(key), packed, lock=True)
-        return Part(key, len(packed), len(block), md5_hex(packed))
-
     ahead = max(2, _IN_FLIGHT_BYTES // config.part_size)
     workers = min(ahead, max(archive.store.concurrency, (os.cpu_count() or 1) + 1))
+    free: SimpleQueue[bytearray] = SimpleQueue()  # the same few buffers go round: a fresh one costs a fault for every page
+    for _ in range(ahead + 1):
+        free.put(bytearray(config.part_size))
+
+    def blocks() -> Iterator[tuple[int, bytearray, int]]:
+        for number, (buffer, filled) in enumerate(_cut(child, free)):
+            reader.feed(memoryview(buffer)[:filled])
+            ctx.progress.advance(filled)
+            yield number, buffer, filled
+
+    def store(item: tuple[int, bytearray, int]) -> Part:
+        number, buffer, filled = item
+        try:
+            packed = compress(memoryview(buffer)[:filled], config.compression_level)
+        finally:
+            free.put(buffer)
+        key = layout.part_key(backup_id, number)
+        archive.store.put(archive.key(key), packed, lock=True)
+        return Part(key, len(packed), filled, md5_hex(packed))
+
     return list(in_order(blocks(), store, workers=workers, ahead=ahead))
 
 
-def _cut(child: Child, size: int) -> Iterator[memoryview]:
+def _cut(child: Child, free: SimpleQueue[bytearray]) -> Iterator[tuple[bytearray, int]]:
+    """The stream in buffers taken from `free`, each full but the last, with the number of bytes in it."""
     with contextlib.suppress(OSError, AttributeError):
         fcntl.fcntl(child.stdout, fcntl.F_SETPIPE_SZ, 1 << 20)
     while True:
-        block = memoryview(bytearray(size))
+        buffer = free.get()
+        view = memoryview(buffer)
         filled = 0
-        while filled < size:
-            count = child.stdout.readinto(block[filled:])  # pyright: ignore[reportAttributeAccessIssue]
+        while filled < len(view):
+            count = child.stdout.readinto(view[filled:])  # pyright: ignore[reportAttributeAccessIssue]
             if not count:
                 break
             filled += count
         if filled:
-            yield block[:filled]
-        if filled < size:
+            yield buffer, filled
+        if filled < len(view):
             return
 
 

@@ -223,12 +223,9 @@ class Instance:
 
         assert self._child is not None
         began = self._ctx.timer()
-        redo = done = 0.0
         while True:
             text = self.log_text()
             now = self._ctx.timer()
-            redo = redo or (now if "redo starts at" in text or "redo is not required" in text else 0.0)
-            done = done or (now if "redo done at" in text or "archive recovery complete" in text else 0.0)
             if feeder.error is not None:
                 raise feeder.error
             if self._child.poll() is not None:
@@ -237,13 +234,22 @@ class Instance:
                 with contextlib.suppress(psycopg.Error), self.connect() as connection:
                     row = connection.execute("select pg_is_in_recovery()").fetchone()
                     if row is not None and row[0] is False:
-                        return redo or now, done or now
+                        return self._moment("redo starts at", text), self._moment("redo done at", text)
             if now - began > deadline:
                 raise OpsError(
                     f"recovery did not end within {deadline:.0f} s",
                     hint="raise sandbox.ttl if it only needs longer",
                 )
             self._ctx.sleep(_POLL_SECONDS)
+
+    def _moment(self, words: str, text: str) -> float:
+        """When the server wrote a line with `words`, as a reading of our timer; the present if it did not."""
+        now, wall = self._ctx.timer(), self._ctx.clock()
+        line = next((line for line in text.splitlines() if words in line), "")
+        match = re.match(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+) UTC", line)
+        if match is None:
+            return now
+        return now - max(0.0, (wall - datetime.fromisoformat(match[1]).replace(tzinfo=UTC)).total_seconds())
 
     def recovered(self) -> Recovered:
         """Where recovery ended; call it when `await_recovery` has returned."""
