@@ -96,6 +96,12 @@ def test_an_ordinary_account_runs_the_whole_lab(nobodys_python: tuple[str, dict[
         assert len(running) >= 6
         assert {one.username() for one in running} == {"nobody"}
         lab("status")
+        for verb in ("backup", "validate"):
+            command = [python, "-P", "-m", "ccobs_ops.cli.main", "--inventory", str(directory / "inventory.yaml")]
+            done = process.run(
+                [*command, "postgres", verb], deadline=120, env=environment, user=nobody, cwd=home
+            )
+            assert "PASSED" in done.stdout
         assert "is down" in lab("down").stdout
         assert leftovers(MARK, str(directory), state.plan.home) == []
     finally:

@@ -171,7 +171,8 @@ class _Agent:
     def _look_at_slot(self) -> None:
         with self._cluster.connect() as connection:
             row = connection.execute(
-                "select wal_status, safe_wal_size, active, restart_lsn::text, pg_current_wal_flush_lsn()::text, "
+                "select wal_status, safe_wal_size, active, restart_lsn::text, (case when pg_is_in_recovery() "
+                "then pg_last_wal_receive_lsn() else pg_current_wal_flush_lsn() end)::text, "
                 "(select setting::bigint * 1024 * 1024 from pg_settings where name = 'max_slot_wal_keep_size') "
                 "from pg_replication_slots where slot_name = %s",
                 [self._cluster.slot],
