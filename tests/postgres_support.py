@@ -13,7 +13,7 @@ from typing import Any, Literal
 import psycopg
 
 from ccobs_ops.core.context import Context
-from ccobs_ops.core.exercise import Exercise
+from ccobs_ops.core.exercise import Exercise, Verdict
 from ccobs_ops.core.ledger import Ledger
 from ccobs_ops.core.postgres.archive import Archive
 from ccobs_ops.core.postgres.backup import back_up
@@ -25,6 +25,7 @@ from ccobs_ops.core.postgres.validate import validate
 from ccobs_ops.core.postgres.window import examine
 from ccobs_ops.inventory_load import load
 from ccobs_ops.lab import Lab
+from tests.lab_support import take_down_and_check
 
 NAME = "observatory"
 
@@ -129,6 +130,18 @@ class Estate:
         folder = self.ctx.inventory.postgres[NAME].sandbox.dir
         root = self.ctx.inventory.resolve(folder) if folder else self.ctx.inventory.state / "sandbox"
         return sorted(root.iterdir()) if root.is_dir() else []
+
+
+@contextlib.contextmanager
+def estate_in(directory: Path, *services: str, scale: float = 0.1) -> Iterator[Estate]:
+    """A lab of these services in `directory` with one backup taken; down again, and checked, when the block is left."""
+    try:
+        with Estate.of(Lab.up(directory, scale=scale, services=list(services))) as estate:
+            backup = estate.backup()
+            assert backup.verdict is Verdict.PASSED, why(backup)
+            yield estate
+    finally:
+        take_down_and_check(directory)
 
 
 def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> None:

@@ -198,7 +198,9 @@ def _next(exercise: Exercise, out: Console) -> None:
         out.print()
         out.print(_text("  next", style="dim"))
         for step in steps:
-            out.print(_text(f"  $ {step}" if not str(step).startswith("select") else f"  {step}"), soft_wrap=True)
+            out.print(
+                _text(f"  $ {step}" if not str(step).startswith("select") else f"  {step}"), soft_wrap=True
+            )
 
 
 def _details(exercise: Exercise) -> Table | None:

@@ -94,9 +94,13 @@ def test_the_demo_proves_a_backup_and_its_run_is_in_the_history(demo: Path) -> N
     history = _history(demo)
     assert history["runs"][0] == ["nightly_validation", "SUCCESS"]
     assert history["partitions"] == [datetime.now(UTC).date().isoformat()]
-    assert {"validation.exact", "validation.intact", "validation.rto", "validation.rpo", "window.no_wal_gap"} <= set(
-        history["checks"]
-    )
+    assert {
+        "validation.exact",
+        "validation.intact",
+        "validation.rto",
+        "validation.rpo",
+        "window.no_wal_gap",
+    } <= set(history["checks"])
     assert all(history["checks"].values()), history["checks"]
     assert history["numbers"]["rto_seconds"] > 0
     assert history["numbers"]["canaries_present"] == history["numbers"]["canaries_expected"] > 0

@@ -97,7 +97,14 @@ def test_an_ordinary_account_runs_the_whole_lab(nobodys_python: tuple[str, dict[
         assert {one.username() for one in running} == {"nobody"}
         lab("status")
         for verb in ("backup", "validate"):
-            command = [python, "-P", "-m", "ccobs_ops.cli.main", "--inventory", str(directory / "inventory.yaml")]
+            command = [
+                python,
+                "-P",
+                "-m",
+                "ccobs_ops.cli.main",
+                "--inventory",
+                str(directory / "inventory.yaml"),
+            ]
             done = process.run(
                 [*command, "postgres", verb], deadline=120, env=environment, user=nobody, cwd=home
             )

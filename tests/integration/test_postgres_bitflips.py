@@ -16,9 +16,7 @@ import pytest
 
 from ccobs_ops.core.exercise import Verdict
 from ccobs_ops.inventory import Encryption
-from ccobs_ops.lab import Lab
-from tests.lab_support import take_down_and_check
-from tests.postgres_support import NAME, Estate, wait_for, why
+from tests.postgres_support import NAME, Estate, estate_in, wait_for, why
 
 SWEEP = int(os.environ.get("CCOBS_SWEEP", "3"))
 
@@ -26,21 +24,16 @@ SWEEP = int(os.environ.get("CCOBS_SWEEP", "3"))
 @pytest.fixture(scope="module")
 def estate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Estate]:
     """A lab with a full and an incremental backup on it and a few segments of WAL after, the agent stopped."""
-    directory = tmp_path_factory.mktemp("flips") / "lab"
-    try:
-        lab = Lab.up(directory, scale=0.05, services=["us", "postgres", "writer", "agent"])
-        with Estate.of(lab) as estate:
-            for options in ({}, {"incremental": True}):
-                assert estate.backup(**options).verdict is Verdict.PASSED
-            for _ in range(2):
-                estate.switch_wal()
-            at = estate.now()
-            estate.await_archived(at)
-            lab.stop_service("writer")
-            lab.stop_service("agent")
-            yield estate
-    finally:
-        take_down_and_check(directory)
+    with estate_in(
+        tmp_path_factory.mktemp("flips") / "lab", "us", "postgres", "writer", "agent", scale=0.05
+    ) as estate:
+        assert estate.backup(incremental=True).verdict is Verdict.PASSED
+        for _ in range(2):
+            estate.switch_wal()
+        estate.await_archived(estate.now())
+        estate.lab.stop_service("writer")
+        estate.lab.stop_service("agent")
+        yield estate
 
 
 def _blind(estate: Estate) -> Estate:

@@ -19,9 +19,7 @@ import pytest
 
 from ccobs_ops.core.exercise import Verdict
 from ccobs_ops.core.postgres.sandbox import sweep
-from ccobs_ops.lab import Lab
-from tests.lab_support import take_down_and_check
-from tests.postgres_support import Estate, wait_for, why
+from tests.postgres_support import Estate, estate_in, wait_for, why
 
 SWEEP = int(os.environ.get("CCOBS_SWEEP", "3"))
 
@@ -29,14 +27,10 @@ SWEEP = int(os.environ.get("CCOBS_SWEEP", "3"))
 @pytest.fixture(scope="module")
 def estate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Estate]:
     """A lab under write load with one backup."""
-    directory = tmp_path_factory.mktemp("crashes") / "lab"
-    try:
-        lab = Lab.up(directory, scale=0.2, services=["us", "postgres", "writer", "agent"])
-        with Estate.of(lab) as estate:
-            assert estate.backup().verdict is Verdict.PASSED
-            yield estate
-    finally:
-        take_down_and_check(directory)
+    with estate_in(
+        tmp_path_factory.mktemp("crashes") / "lab", "us", "postgres", "writer", "agent", scale=0.2
+    ) as estate:
+        yield estate
 
 
 def _command(estate: Estate, *words: str) -> subprocess.Popen[bytes]:

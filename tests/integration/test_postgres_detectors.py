@@ -16,22 +16,14 @@ from ccobs_ops.core.exercise import Verdict
 from ccobs_ops.core.postgres import instance
 from ccobs_ops.core.postgres.retention import prune
 from ccobs_ops.inventory import DataCheck, Retention
-from ccobs_ops.lab import Lab
-from tests.lab_support import take_down_and_check
-from tests.postgres_support import NAME, Estate, codes, wait_for, why
+from tests.postgres_support import NAME, Estate, codes, estate_in, wait_for, why
 
 
 @pytest.fixture(scope="module")
 def estate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Estate]:
     """A quiet lab with one backup; every test here puts back what it broke."""
-    directory = tmp_path_factory.mktemp("detectors") / "lab"
-    try:
-        lab = Lab.up(directory, scale=0.1, services=["us", "postgres", "agent"])
-        with Estate.of(lab) as estate:
-            assert estate.backup().verdict is Verdict.PASSED
-            yield estate
-    finally:
-        take_down_and_check(directory)
+    with estate_in(tmp_path_factory.mktemp("detectors") / "lab", "us", "postgres", "agent") as estate:
+        yield estate
 
 
 def _with(estate: Estate, **changes: object) -> Estate:
@@ -68,7 +60,9 @@ def test_a_canary_from_nowhere_is_named(estate: Estate) -> None:
     assert any(f.code == "canary_unexpected" and str(seq) in f.subject for f in extra.findings)
 
 
-def test_a_recovery_point_that_is_not_the_one_asked_for(estate: Estate, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_recovery_point_that_is_not_the_one_asked_for(
+    estate: Estate, monkeypatch: pytest.MonkeyPatch
+) -> None:
     at, _ = estate.commit_marked("stop here")
     estate.await_archived(at + timedelta(seconds=4))
     real = instance.recovery_settings
@@ -84,9 +78,14 @@ def test_a_recovery_point_that_is_not_the_one_asked_for(estate: Estate, monkeypa
     assert exact is not None and exact.verdict is Verdict.FAILED, why(wrong)
 
 
-def test_a_copy_that_listens_or_archives_is_not_isolated(estate: Estate, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_copy_that_listens_or_archives_is_not_isolated(
+    estate: Estate, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = instance.isolated_settings
-    for sabotage in ({"listen_addresses": "127.0.0.1", "port": "0"}, {"archive_mode": "on", "archive_command": "true"}):
+    for sabotage in (
+        {"listen_addresses": "127.0.0.1", "port": "0"},
+        {"archive_mode": "on", "archive_command": "true"},
+    ):
         if "port" in sabotage:
             from ccobs_ops.lab.ports import free_base
 
@@ -106,7 +105,9 @@ def test_damage_that_production_carries_is_found_in_the_copy(estate: Estate) -> 
     estate.sql("insert into keyed select g, 'word ' || g from generate_series(1, 500) g")
     estate.sql("create function shape(text) returns text language sql immutable as 'select $1'")
     estate.sql("create index keyed_shape on keyed (shape(word))")
-    estate.sql("create or replace function shape(text) returns text language sql immutable as 'select $1 || ''!'''")
+    estate.sql(
+        "create or replace function shape(text) returns text language sql immutable as 'select $1 || ''!'''"
+    )
     estate.await_archived(estate.now())
     broken = estate.validate()
     estate.sql("drop table keyed")
@@ -117,7 +118,9 @@ def test_damage_that_production_carries_is_found_in_the_copy(estate: Estate) -> 
 
 
 def test_a_damaged_page_stops_the_backup_and_is_named(estate: Estate) -> None:
-    estate.sql("create table pages as select g as id, repeat('x', 500) as filler from generate_series(1, 200) g")
+    estate.sql(
+        "create table pages as select g as id, repeat('x', 500) as filler from generate_series(1, 200) g"
+    )
     estate.sql("checkpoint")
     relative = estate.sql("select pg_relation_filepath('pages')")[0][0]
     data = Path(estate.sql("show data_directory")[0][0])
@@ -141,7 +144,9 @@ def test_a_damaged_page_stops_the_backup_and_is_named(estate: Estate) -> None:
 
 
 def test_data_checks_pass_fail_and_do_not_know(estate: Estate) -> None:
-    estate.sql("create table if not exists ledgered (id int primary key, amount int, at timestamptz default now())")
+    estate.sql(
+        "create table if not exists ledgered (id int primary key, amount int, at timestamptz default now())"
+    )
     estate.sql("insert into ledgered values (1, 10, now() - interval '1 hour') on conflict do nothing")
     estate.await_archived(estate.now())
     at = estate.now()
@@ -150,7 +155,9 @@ def test_data_checks_pass_fail_and_do_not_know(estate: Estate) -> None:
     ten = DataCheck(name="ten", sql="select sum(amount) from ledgered", expect=10)
     good = _with(estate, checks=(total, ten)).validate(at=at)
     assert good.claim("data_checks").verdict is Verdict.PASSED, why(good)  # type: ignore[union-attr]
-    wrong = _with(estate, checks=(DataCheck(name="eleven", sql="select sum(amount) from ledgered", expect=11),))
+    wrong = _with(
+        estate, checks=(DataCheck(name="eleven", sql="select sum(amount) from ledgered", expect=11),)
+    )
     assert wrong.validate(at=at).claim("data_checks").verdict is Verdict.FAILED  # type: ignore[union-attr]
     estate.sql("update ledgered set amount = 12")
     changed = _with(estate, checks=(total,)).validate(at=at)
@@ -165,15 +172,23 @@ def test_data_checks_pass_fail_and_do_not_know(estate: Estate) -> None:
 def test_objectives_that_are_not_kept_fail(estate: Estate) -> None:
     objectives = estate.cluster.config.objectives
     hasty = objectives.model_copy(
-        update={"rto": timedelta(milliseconds=1), "rpo": timedelta(microseconds=1), "backup_duration": timedelta(milliseconds=1)}
+        update={
+            "rto": timedelta(milliseconds=1),
+            "rpo": timedelta(microseconds=1),
+            "backup_duration": timedelta(milliseconds=1),
+        }
     )
     hurried = _with(estate, objectives=hasty)
     validation = hurried.validate()
-    assert {c.name for c in validation.claims if c.verdict is Verdict.FAILED} == {"rto", "rpo"}, why(validation)
+    assert {c.name for c in validation.claims if c.verdict is Verdict.FAILED} == {"rto", "rpo"}, why(
+        validation
+    )
     backup = hurried.backup()
     assert backup.claim("complete").verdict is Verdict.PASSED  # type: ignore[union-attr]
     assert backup.claim("in_time").verdict is Verdict.FAILED  # type: ignore[union-attr]
-    stale = _with(estate, objectives=objectives.model_copy(update={"backup_age": timedelta(milliseconds=1)})).window()
+    stale = _with(
+        estate, objectives=objectives.model_copy(update={"backup_age": timedelta(milliseconds=1)})
+    ).window()
     assert stale.claim("fresh").verdict is Verdict.FAILED  # type: ignore[union-attr]
 
 

@@ -9,24 +9,16 @@ from pathlib import Path
 import pytest
 
 from ccobs_ops.core.exercise import Exercise, Verdict
-from ccobs_ops.lab import Lab
-from tests.lab_support import take_down_and_check
-from tests.postgres_support import Estate, codes, wait_for, why
+from tests.postgres_support import Estate, codes, estate_in, wait_for, why
 
 
 @pytest.fixture(scope="module")
 def estate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Estate]:
     """A lab with a backup and a few archived segments, for this module alone."""
-    directory = tmp_path_factory.mktemp("faults") / "lab"
-    try:
-        lab = Lab.up(directory, scale=0.1, services=["us", "postgres", "writer", "agent"])
-        with Estate.of(lab) as estate:
-            assert estate.backup().verdict is Verdict.PASSED
-            for _ in range(3):
-                estate.switch_wal()
-            yield estate
-    finally:
-        take_down_and_check(directory)
+    with estate_in(tmp_path_factory.mktemp("faults") / "lab", "us", "postgres", "writer", "agent") as estate:
+        for _ in range(3):
+            estate.switch_wal()
+        yield estate
 
 
 def _healthy(estate: Estate) -> None:

@@ -14,24 +14,15 @@ from ccobs_ops.core.errors import UsageError
 from ccobs_ops.core.exercise import Verdict
 from ccobs_ops.core.postgres.wal import parse_lsn
 from ccobs_ops.core.units import parse_moment
-from ccobs_ops.lab import Lab
 from ccobs_ops.lab.ports import free_base
-from tests.lab_support import take_down_and_check
-from tests.postgres_support import Estate, copy_of, wait_for, why
+from tests.postgres_support import Estate, copy_of, estate_in, wait_for, why
 
 
 @pytest.fixture(scope="module")
 def estate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Estate]:
     """A quiet lab (no writer) with a full and an incremental backup."""
-    directory = tmp_path_factory.mktemp("restore") / "lab"
-    try:
-        lab = Lab.up(directory, scale=0.1, services=["us", "postgres", "agent"])
-        with Estate.of(lab) as estate:
-            estate.commit_marked("before the first backup")
-            assert estate.backup().verdict is Verdict.PASSED
-            yield estate
-    finally:
-        take_down_and_check(directory)
+    with estate_in(tmp_path_factory.mktemp("restore") / "lab", "us", "postgres", "agent") as estate:
+        yield estate
 
 
 @pytest.fixture
@@ -202,7 +193,11 @@ def test_the_archive_is_read_by_stock_tools(estate: Estate, tmp_path: Path) -> N
         assert (tmp_path / folder).is_dir()
     tools = estate.cluster.tools(entry.major)
     checked = subprocess.run(
-        [tools["pg_verifybackup"], "--no-parse-wal", tmp_path], capture_output=True, text=True, timeout=60, check=False
+        [tools["pg_verifybackup"], "--no-parse-wal", tmp_path],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert checked.returncode == 0, checked.stderr
 

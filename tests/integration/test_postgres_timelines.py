@@ -7,22 +7,16 @@ from collections.abc import Iterator
 import pytest
 
 from ccobs_ops.core.exercise import Verdict
-from ccobs_ops.lab import Lab
-from tests.lab_support import take_down_and_check
-from tests.postgres_support import Estate, wait_for, why
+from tests.postgres_support import Estate, estate_in, wait_for, why
 
 
 @pytest.fixture(scope="module")
 def estate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Estate]:
     """A lab under write load with one backup on timeline 1."""
-    directory = tmp_path_factory.mktemp("timelines") / "lab"
-    try:
-        lab = Lab.up(directory, scale=0.1, services=["us", "postgres", "writer", "agent"])
-        with Estate.of(lab) as estate:
-            assert estate.backup().verdict is Verdict.PASSED
-            yield estate
-    finally:
-        take_down_and_check(directory)
+    with estate_in(
+        tmp_path_factory.mktemp("timelines") / "lab", "us", "postgres", "writer", "agent"
+    ) as estate:
+        yield estate
 
 
 def test_moments_on_both_sides_of_a_promotion(estate: Estate) -> None:

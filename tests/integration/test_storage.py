@@ -211,7 +211,9 @@ def test_a_byte_that_rots_on_the_stores_disk_is_damage(region: Lab, store: Objec
     data = noise(200_000, seed=7)
     store.put("rotten", data)
     assert rot(region, data[100_000:100_064]) == 1
-    patient = opened(region, timeout=timedelta(seconds=90), attempts=1)  # this store looks for a better copy first
+    patient = opened(
+        region, timeout=timedelta(seconds=90), attempts=1
+    )  # this store looks for a better copy first
     with pytest.raises(DamagedError) as caught:
         patient.get("rotten", md5=md5_hex(data))
     assert caught.value.code in ("object_unreadable", "object_corrupt")

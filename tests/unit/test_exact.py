@@ -258,4 +258,3 @@ def test_in_pieces_it_says_the_same_as_at_once() -> None:
                 step=step,
             )
             assert pieces == whole, step
-

@@ -12,7 +12,6 @@ never papered over. Each part fails alone and is tried again: a store that is do
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import signal
 import threading
@@ -25,8 +24,9 @@ import psutil
 
 from ccobs_ops.core.context import Context
 from ccobs_ops.core.errors import OpsError, UnknownError
+from ccobs_ops.core.folders import only_one, private
 from ccobs_ops.core.ledger import Event
-from ccobs_ops.core.postgres.archive import Archive, private
+from ccobs_ops.core.postgres.archive import Archive
 from ccobs_ops.core.postgres.canary import CanaryWriter
 from ccobs_ops.core.postgres.server import Cluster, explain
 from ccobs_ops.core.postgres.shipper import Shipper
@@ -51,7 +51,8 @@ def run_agent(ctx: Context, name: str, *, stop: threading.Event) -> None:
     """
     cluster = Cluster(ctx.inventory, name)
     agent = _Agent(ctx, cluster, stop)
-    with _only_one(cluster):
+    busy = f"an agent of {cluster.target} runs on this host already"
+    with only_one(cluster.state / "agent.lock", busy, hint="one agent a cluster is enough"):
         _end_orphan(cluster)
         threads = [
             threading.Thread(target=agent.keep, args=("ship", agent.ship), name="ship"),
@@ -291,17 +292,3 @@ def _end_orphan(cluster: Cluster) -> None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait(5)
     path.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _only_one(cluster: Cluster) -> Iterator[None]:
-    path = private(cluster.state) / "agent.lock"
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise OpsError(
-                f"an agent of {cluster.target} runs on this host already",
-                hint="one agent a cluster is enough",
-            ) from None
-        yield

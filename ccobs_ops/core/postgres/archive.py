@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import zstandard
 
-from ccobs_ops.core.errors import DamagedError, UnknownError
+from ccobs_ops.core.errors import DamagedError
 from ccobs_ops.core.exercise import Finding, Severity
 from ccobs_ops.core.postgres import layout
 from ccobs_ops.core.postgres.layout import Entry, Part
@@ -240,15 +239,3 @@ def _changed(store: ObjectStore, stored: StoredObject, name: str, md5: str) -> F
         "bring the object back from its other region or an older version; else take a new backup now: times from this "
         "segment to the next backup cannot be restored",
     )
-
-
-def private(folder: Path) -> Path:
-    """`folder`, made with mode 0700 if it is not there."""
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise UnknownError(
-            f"folder {folder} cannot be made: {error.strerror}",
-            hint="name a state_dir in the inventory that this account may write to",
-        ) from error
-    return folder

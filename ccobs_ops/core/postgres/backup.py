@@ -21,9 +21,10 @@ from ccobs_ops.core.attempt import attempt
 from ccobs_ops.core.context import Context
 from ccobs_ops.core.errors import OpsError, UnknownError
 from ccobs_ops.core.exercise import Exercise, Recorder, Severity, failed, passed
+from ccobs_ops.core.folders import only_one
 from ccobs_ops.core.guard import permit
 from ccobs_ops.core.postgres import layout
-from ccobs_ops.core.postgres.archive import Archive, chain, compress, private
+from ccobs_ops.core.postgres.archive import Archive, chain, compress
 from ccobs_ops.core.postgres.layout import Entry, Part
 from ccobs_ops.core.postgres.manifest import Manifest, parse_manifest
 from ccobs_ops.core.postgres.server import Cluster, ServerFacts, Tools
@@ -63,7 +64,11 @@ def back_up(ctx: Context, name: str, *, incremental: bool | None = None) -> Exer
 def _back_up(
     ctx: Context, rec: Recorder, cluster: Cluster, archive: Archive, *, incremental: bool | None
 ) -> str | None:
-    with _only_one(cluster), contextlib.ExitStack() as stack:
+    busy = f"a backup of {cluster.target} is running already"
+    with (
+        only_one(cluster.state / "backup.lock", busy, hint="wait for it to end"),
+        contextlib.ExitStack() as stack,
+    ):
         with rec.phase("prepare"):
             facts = cluster.facts()
             tools = cluster.tools(facts.major)
@@ -253,7 +258,9 @@ def _upload(
     config = cluster.config.backup
     ahead = max(2, _IN_FLIGHT_BYTES // config.part_size)
     workers = min(ahead, max(archive.store.concurrency, (os.cpu_count() or 1) + 1))
-    free: SimpleQueue[bytearray] = SimpleQueue()  # the same few buffers go round: a fresh one costs a fault for every page
+    free: SimpleQueue[bytearray] = (
+        SimpleQueue()
+    )  # the same few buffers go round: a fresh one costs a fault for every page
     for _ in range(ahead + 1):
         free.put(bytearray(config.part_size))
 
@@ -349,19 +356,6 @@ def _discard(archive: Archive, backup_id: str) -> None:
     with contextlib.suppress(UnknownError):
         for stored in list(archive.store.list(archive.key(f"backups/{backup_id}/"))):
             archive.store.delete(stored.key, allowed)
-
-
-@contextlib.contextmanager
-def _only_one(cluster: Cluster) -> Iterator[None]:
-    path = private(cluster.state) / "backup.lock"
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise OpsError(
-                f"a backup of {cluster.target} is running already", hint="wait for it to end"
-            ) from None
-        yield
 
 
 class _ManifestKeeper:

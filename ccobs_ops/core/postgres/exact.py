@@ -53,12 +53,15 @@ def compare_all(
     step: int = 100_000,
 ) -> Comparison:
     """Compare all canaries, `step` sequence numbers at a time, so that a month of them (2.6 million) needs no more memory
-    than a day: `recorded` and `visible` give those with first <= seq <= last."""
+    than a day: `recorded` and `visible` give those with first <= seq <= last.
+    """
     parts: list[Comparison] = []
     first = max(bounds.floor, bounds.oldest - 1) + 1
     end = max(bounds.newest, bounds.newest_visible)
     while True:
-        tail = end - first <= step  # one longer, so that the one not recorded yet is never in a piece of its own
+        tail = (
+            end - first <= step
+        )  # one longer, so that the one not recorded yet is never in a piece of its own
         last = max(first, end) if tail else first + step - 1
         parts.append(
             compare(recorded(first, last), visible(first, last), bounds.floor, history, replay_lsn, tail=tail)

@@ -48,7 +48,9 @@ def prove_exact(
     with copy.connect(_canary_database(cluster)) as connection:
         seen = _SeenCanaries.of(connection, cluster)
         if seen is None or known is None:
-            why = "the copy has no canary table" if seen is None else "the ledger has no canary of this target"
+            why = (
+                "the copy has no canary table" if seen is None else "the ledger has no canary of this target"
+            )
             rec.claim(unknown("exact", f"{why}: what came back cannot be counted"))
             return None
         result = compare_all(

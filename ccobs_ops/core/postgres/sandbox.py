@@ -21,7 +21,7 @@ from pathlib import Path
 import psutil
 
 from ccobs_ops.core.errors import OpsError, UnknownError
-from ccobs_ops.core.postgres.archive import private
+from ccobs_ops.core.folders import private
 from ccobs_ops.core.postgres.reaper import destroy
 from ccobs_ops.core.postgres.server import Cluster
 from ccobs_ops.core.process import User, environment, launch
