@@ -128,20 +128,24 @@ class Estate:
                 yield row["Key"], row["Size"]
 
     def settle(self) -> None:
-        """Wait until the agent has archived what was written so far, and dirty pages are on disk."""
+        """Wait until the agent has archived the segments that are finished, and dirty pages are on disk."""
         self.query("checkpoint")
-        self.await_archive()
+        before = "pg_current_wal_insert_lsn() - pg_size_bytes(current_setting('wal_segment_size'))"
+        self._await_segment(self.query(f"select pg_walfile_name({before})"))
         os.sync()
 
     def await_archive(self) -> None:
-        """Wait until the agent has streamed and shipped all WAL up to now."""
+        """Finish the running segment, and wait until the agent has streamed and shipped all WAL up to now."""
         wanted = self.query("select pg_walfile_name(pg_current_wal_insert_lsn())")
         self.query("select pg_logical_emit_message(true, 'bench', 'end of a segment')")
         self.query("select pg_switch_wal()")
+        self._await_segment(wanted)
+
+    def _await_segment(self, name: str) -> None:
         deadline = time.monotonic() + SHIP_SECONDS
-        while not any(True for _ in self._objects(f"postgres/{NAME}/wal/{wanted[:8]}/{wanted}-")):
+        while not any(True for _ in self._objects(f"postgres/{NAME}/wal/{name[:8]}/{name}-")):
             if time.monotonic() > deadline:
-                raise OpsError(f"segment {wanted} was not archived within {SHIP_SECONDS:.0f} s")
+                raise OpsError(f"segment {name} was not archived within {SHIP_SECONDS:.0f} s")
             time.sleep(0.5)
 
     def pgbench(self, *options: str) -> None:
@@ -178,7 +182,7 @@ def estate(scale: int, *, say: Say, keep_in: Path | None = None) -> Iterator[Est
         made.query(f"create database {DATABASE} owner ccobs")
         made.pgbench("--initialize", "--quiet", f"--scale={scale}")
         say(f"scale {scale}: loaded, waiting for its WAL to be archived")
-        made.settle()
+        made.await_archive()
         yield made
     finally:
         with contextlib.suppress(OSError):

@@ -78,13 +78,33 @@ def opened(ctx: typer.Context) -> Iterator[tuple[Inventory, Ledger]]:
 
 
 @contextmanager
-def exercising(ctx: typer.Context) -> Iterator[Context]:
-    """What an exercise is handed, with progress on stderr."""
+def exercising(ctx: typer.Context, *, emergency: bool = False) -> Iterator[Context]:
+    """What an exercise is handed, with progress on stderr.
+
+    In an `emergency` a ledger that cannot be reached stops nothing: what is done is recorded in a file of this host.
+    """
     from ccobs_ops.cli.progress import reporting
     from ccobs_ops.core.context import Context
 
-    with opened(ctx) as (inventory, ledger), reporting(sys.stderr) as progress:
+    opening = _opened_or_offline if emergency else opened
+    with opening(ctx) as (inventory, ledger), reporting(sys.stderr) as progress:
         yield Context(inventory, ledger, progress=progress)
+
+
+@contextmanager
+def _opened_or_offline(ctx: typer.Context) -> Iterator[tuple[Inventory, Ledger]]:
+    from ccobs_ops.core.folders import private
+    from ccobs_ops.core.ledger import Ledger
+
+    inventory = options(ctx).load()
+    try:
+        ledger = Ledger.of(inventory)
+    except OpsError as error:
+        offline = private(inventory.state) / "ledger-offline.db"
+        print(f"warning: {error.message}; recording in {offline} instead", file=sys.stderr)
+        ledger = Ledger.open(f"sqlite:///{offline}")
+    with ledger:
+        yield inventory, ledger
 
 
 def choose(noun: str, names: list[str], given: str | None) -> str:

@@ -85,7 +85,7 @@ def window(
 
         return examine(context, target, deep=deep, store=store)
 
-    return _exercise(ctx, name, look, json=json)
+    return _exercise(ctx, name, look, json=json, emergency=True)
 
 
 @app.command("restore")
@@ -131,7 +131,7 @@ def restore(
         wanted = _recovery_target(at, lsn, before_xid, latest=latest, timeline=timeline)
         if port is not None and not start:
             raise UsageError("--port has no meaning without --start", hint="add --start, or leave it out")
-    return _exercise(ctx, name, bring_back, json=json)
+    return _exercise(ctx, name, bring_back, json=json, emergency=True)
 
 
 @app.command("validate")
@@ -234,12 +234,17 @@ def agent(ctx: typer.Context, name: Name = None) -> int:
 
 
 def _exercise(
-    ctx: typer.Context, name: str | None, run: Callable[[Context, str], Exercise], *, json: bool
+    ctx: typer.Context,
+    name: str | None,
+    run: Callable[[Context, str], Exercise],
+    *,
+    json: bool,
+    emergency: bool = False,
 ) -> int:
     """Run one exercise on the chosen target, show it, and return the exit status of its verdict."""
     from ccobs_ops.cli import output
 
-    with answering(json), exercising(ctx) as context:
+    with answering(json), exercising(ctx, emergency=emergency) as context:
         target = choose("postgres", list(context.inventory.postgres), name)
         exercise = run(context, target)
     output.print_exercise(exercise, context.inventory.postgres[target].objectives, json=json)

@@ -62,7 +62,11 @@ class Redactor:
     def add(self, secret: str) -> None:
         """Learn a value that must never be printed."""
         if len(secret) >= 4:
-            self._secrets |= {secret, quote(secret, safe=""), json.dumps(secret)[1:-1]}
+            self._secrets |= {
+                secret,
+                quote(secret, safe="", errors="surrogateescape"),
+                json.dumps(secret)[1:-1],
+            }
 
     def __call__(self, text: str) -> str:
         """`text` without secrets."""

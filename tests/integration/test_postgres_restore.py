@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -200,6 +201,22 @@ def test_the_archive_is_read_by_stock_tools(estate: Estate, tmp_path: Path) -> N
         check=False,
     )
     assert checked.returncode == 0, checked.stderr
+
+
+def test_a_ledger_that_is_gone_stops_no_restore(estate: Estate, place: Path, tmp_path: Path) -> None:
+    import yaml
+
+    document = yaml.safe_load(estate.lab.inventory_path.read_text())
+    document["ledger"] = "postgresql://nobody@127.0.0.1:1/ledger"
+    inventory = estate.lab.directory / "no-ledger.yaml"
+    inventory.write_text(yaml.safe_dump(document))
+    command = [sys.executable, "-m", "ccobs_ops.cli.main", "--inventory", str(inventory), "postgres"]
+    for words in (["window"], ["restore", "--latest", "--to", str(place)]):
+        done = subprocess.run([*command, *words], capture_output=True, text=True, timeout=90, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "ledger-offline.db" in done.stderr
+    inventory.unlink()
+    assert (place / "PG_VERSION").exists()
 
 
 def test_a_folder_with_anything_in_it_is_left_alone(estate: Estate, place: Path) -> None:

@@ -37,8 +37,10 @@ SMALL = Entry(
 
 words = st.text(min_size=1, max_size=20)
 counts = st.integers(0, 1 << 63)
-moments = st.datetimes(
-    min_value=datetime(2000, 1, 1), max_value=datetime(2200, 1, 1), timezones=st.timezones(no_cache=False)
+moments = st.builds(
+    lambda moment, minutes: moment.astimezone(timezone(timedelta(minutes=minutes))),
+    st.datetimes(min_value=datetime(2000, 1, 1), max_value=datetime(2200, 1, 1), timezones=st.just(UTC)),
+    st.integers(-14 * 60, 14 * 60),
 )
 parts = st.builds(Part, words, counts, counts, st.just(MD5))
 entries = st.builds(

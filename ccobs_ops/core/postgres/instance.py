@@ -199,6 +199,7 @@ class Instance:
                 autocommit=True,
                 connect_timeout=10,
                 options="-c timezone=UTC",
+                client_encoding="utf8",
             )
         except psycopg.OperationalError as error:
             text = str(error)

@@ -70,6 +70,7 @@ def restore(
         lambda rec: _restore(
             ctx, rec, cluster, archive, target, directory, start=start, action=action, port=port
         ),
+        must_record=False,
     )
 
 
