@@ -16,8 +16,8 @@ from pathlib import Path
 from ccobs_ops.core.context import Context
 from ccobs_ops.core.errors import OpsError
 from ccobs_ops.core.postgres.archive import Archive
+from ccobs_ops.core.postgres.outlet import WRITE_BYTES
 from ccobs_ops.core.postgres.plan import Plan, WalFile
-from ccobs_ops.core.postgres.unpack import WRITE_BYTES
 from ccobs_ops.core.process import User
 from ccobs_ops.core.storage import MissingObjectError, in_order
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ccobs_ops.core.context import Context
 from ccobs_ops.core.errors import DamagedError, OpsError
-from ccobs_ops.core.postgres.feed import FOLDER, Feeder
+from ccobs_ops.core.postgres.feed import Feeder
 from ccobs_ops.core.postgres.plan import Plan
 from ccobs_ops.core.postgres.server import Cluster, Tools
 from ccobs_ops.core.postgres.wal import parse_lsn
@@ -293,8 +293,3 @@ class Instance:
             subject=self._cluster.target,
             hint="; ".join(line.split("] ", 1)[-1] for line in text.splitlines()[-3:]),
         )
-
-
-def recovery_folder(data: Path) -> Path:
-    """Where a restore that is not ours to start keeps its WAL."""
-    return data / FOLDER

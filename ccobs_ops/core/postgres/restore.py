@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 from pathlib import Path
 from typing import Literal
@@ -99,18 +100,22 @@ def _restore(
     )
     for finding in view.findings:
         ctx.progress.note(f"{finding.severity.value}: {finding.message}")
-    feeder = Feeder(ctx, archive, wanted, directory / FOLDER, user, bounded=start)
+    wal = directory / f"{FOLDER}_{secrets.token_hex(3)}"
+    feeder = Feeder(ctx, archive, wanted, wal, user, bounded=start)
     with contextlib.ExitStack() as stack:
         made = _make(directory, user)
         try:
-            unpack_chain(ctx, rec, archive, wanted.chain, directory, tools, user)
-            stack.enter_context(feeder)
-            _configure(directory, wanted, user, action)
+            alone = len(wanted.chain) == 1  # pg_combinebackup wants its output folder empty
+            if alone:
+                stack.enter_context(feeder)
+            unpack_chain(ctx, rec, archive, wanted.chain, directory, tools, user, durable=True)
+            if not alone:
+                stack.enter_context(feeder)
+            _configure(directory, wal, wanted, user, action)
             if not start:
                 ctx.progress.begin("wal", len(wanted.files) * wanted.segment_size)
-                with rec.phase("wal") as meter:
+                with rec.phase("wal"):  # what is left to fetch once the backup is unpacked
                     feeder.wait()
-                    meter.add(feeder.bytes)
             with rec.phase("sync"):
                 run([tools["initdb"], "--sync-only", "-D", directory], deadline=_SYNC_SECONDS, user=user)
         except BaseException:
@@ -125,8 +130,8 @@ def _restore(
             )
         )
         if not start:
-            return _hand_over(rec, tools, user, directory, wanted)
-        return _start(ctx, rec, cluster, tools, user, directory, wanted, view, feeder, began, action, port)
+            return _hand_over(rec, tools, user, wal, wanted)
+        return _start(ctx, rec, cluster, tools, user, wal, wanted, view, feeder, began, action, port)
 
 
 def _make(directory: Path, user: User | None) -> bool:
@@ -148,8 +153,8 @@ def _empty(directory: Path, *, also_itself: bool) -> None:
             directory.rmdir()
 
 
-def _configure(directory: Path, wanted: Plan, user: User | None, action: str) -> None:
-    settings = recovery_settings(wanted, Path(FOLDER), action)
+def _configure(directory: Path, wal: Path, wanted: Plan, user: User | None, action: str) -> None:
+    settings = recovery_settings(wanted, Path(wal.name), action)
     settings |= {"primary_conninfo": "", "primary_slot_name": ""}
     auto = directory / "postgresql.auto.conf"
     known = auto.read_text() if auto.exists() else ""
@@ -168,12 +173,12 @@ def _configure(directory: Path, wanted: Plan, user: User | None, action: str) ->
     _write(directory / "recovery.signal", "", user)
 
 
-def unconfigure(directory: Path, user: User | None) -> None:
+def unconfigure(wal: Path, user: User | None) -> None:
     """Take our recovery settings out again and remove the WAL folder, once recovery is over."""
-    auto = directory / "postgresql.auto.conf"
+    auto = wal.parent / "postgresql.auto.conf"
     kept = [line for line in auto.read_text().splitlines(keepends=True) if _MARK not in line]
     _write(auto, "".join(kept), user)
-    remove(directory / FOLDER)
+    remove(wal)
 
 
 def _write(path: Path, text: str, user: User | None) -> None:
@@ -183,11 +188,12 @@ def _write(path: Path, text: str, user: User | None) -> None:
         os.chown(path, user.uid, user.gid)
 
 
-def _hand_over(rec: Recorder, tools: Tools, user: User | None, directory: Path, wanted: Plan) -> str:
+def _hand_over(rec: Recorder, tools: Tools, user: User | None, wal: Path, wanted: Plan) -> str:
+    directory = wal.parent
     prefix = f"setpriv --reuid={user.name} --regid={user.gid} --clear-groups " if user is not None else ""
     rec.details["next"] = [
         f"{prefix}{tools['pg_ctl']} -D {directory} -l {directory}/server.log -w -t 86400 start",
-        f"rm -r {directory}/{FOLDER}",
+        f"rm -r {wal}",
     ]
     rec.find(
         "archiving_as_configured",
@@ -207,7 +213,7 @@ def _start(
     cluster: Cluster,
     tools: Tools,
     user: User | None,
-    directory: Path,
+    wal: Path,
     wanted: Plan,
     view: View,
     feeder: Feeder,
@@ -215,6 +221,7 @@ def _start(
     action: Literal["promote", "pause"],
     port: int | None,
 ) -> str:
+    directory = wal.parent
     ctx.progress.begin("replay")
     server = StartedServer(ctx, cluster, tools, directory, user, port)
     with rec.phase("replay") as meter:
@@ -234,7 +241,7 @@ def _start(
         "log": str(server.log),
     }
     if action == "promote" or wanted.target.latest:
-        unconfigure(directory, user)
+        unconfigure(wal, user)
         rec.details["next"] = [
             f"ccobs-ops postgres backup {cluster.name}  # once applications use the new server"
         ]
