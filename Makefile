@@ -50,7 +50,8 @@ bench: setup
 	@$(BIN)/python -m bench.postgres
 
 soak: setup
-	@$(BIN)/python -m bench.soak
+	@CCOBS_SWEEP=60 $(BIN)/python -m pytest tests/integration/test_postgres_bitflips.py tests/integration/test_postgres_crashes.py --timeout 3600
+	@$(BIN)/python -m bench.validations --runs 50 --seed 1
 
 clean:
 	@if [ -x $(BIN)/ccobs-ops ] && [ -d $(LAB) ]; then $(BIN)/ccobs-ops lab down --dir $(LAB); fi

@@ -219,6 +219,26 @@ def test_a_ledger_that_is_gone_stops_no_restore(estate: Estate, place: Path, tmp
     assert (place / "PG_VERSION").exists()
 
 
+def test_only_the_wal_up_to_the_target_is_brought(estate: Estate, place: Path) -> None:
+    at, _ = estate.commit_marked("early")
+    for _ in range(6):
+        estate.sql("select pg_logical_emit_message(true, 'x', 'x')")
+        estate.switch_wal()
+    estate.await_archived(estate.now())
+    early = estate.restore(place / "early", at=at)
+    latest = estate.restore(place / "latest", latest=True)
+    brought = [
+        sum(1 for path in folder.glob("ccobs_recovery_*/ready/*"))
+        for folder in (place / "early", place / "latest")
+    ]
+    assert early.verdict is latest.verdict is Verdict.PASSED
+    assert brought[0] <= brought[1] - 4, brought
+    started = estate.restore(place / "started", at=at, start=True, port=free_base([0]))
+    assert started.verdict is Verdict.PASSED, why(started)
+    with copy_of(started, estate) as copy:
+        assert _marks(copy)[-1] == "early"
+
+
 def test_a_folder_with_anything_in_it_is_left_alone(estate: Estate, place: Path) -> None:
     place.mkdir(parents=True)
     (place / "precious").write_text("keep")

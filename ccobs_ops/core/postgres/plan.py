@@ -8,7 +8,8 @@ therefore asked for by its LSN, and a later time is refused with the window.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from ccobs_ops.core.errors import DamagedError, OpsError, UsageError
 from ccobs_ops.core.exercise import rfc3339
@@ -17,6 +18,11 @@ from ccobs_ops.core.postgres.layout import Entry
 from ccobs_ops.core.postgres.target import RecoveryTarget
 from ccobs_ops.core.postgres.view import Span, View
 from ccobs_ops.core.postgres.wal import format_lsn
+
+if TYPE_CHECKING:
+    from ccobs_ops.core.ledger import Ledger
+
+_CANARY_HORIZON = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +58,25 @@ class Plan:
         return sum(entry.raw_bytes for entry in self.chain)
 
 
-def plan(archive: Archive, view: View, target: RecoveryTarget) -> Plan:
-    """How to reach `target` with what `view` shows.
+def bound(ledger: Ledger, name: str, view: View, target: RecoveryTarget) -> int | None:
+    """An LSN by which replay to `target` has certainly stopped; None if that is not known, and all WAL may be needed.
+
+    For a time it is the end of the first canary of target `name` that was committed after it: PostgreSQL stops at the
+    first commit later than the target time, which is this one or one before it.
+    """
+    if target.lsn is not None:
+        return target.lsn
+    if target.at is None:
+        return None
+    later = target.at + timedelta(microseconds=1)
+    for canary in ledger.canaries(name, after=later, before=later + _CANARY_HORIZON):
+        if not canary.reconciled and view.history.holds(canary.timeline, canary.lsn_high):
+            return canary.lsn_high
+    return None
+
+
+def plan(archive: Archive, view: View, target: RecoveryTarget, *, stops_by: int | None = None) -> Plan:
+    """How to reach `target` with what `view` shows. WAL beyond `stops_by` (see `bound`) is not fetched.
 
     Raises UsageError when the target is no single one, DamagedError when nothing intact is left to restore from, and
     OpsError with the window when the target lies outside it.
@@ -84,7 +107,7 @@ def plan(archive: Archive, view: View, target: RecoveryTarget) -> Plan:
     return Plan(
         target,
         tuple(chain(view.entries, entry)),
-        tuple(_files(view, entry, span)),
+        tuple(_files(view, entry, span, stops_by)),
         settings,
         view.history.timeline,
         view.segment_size,
@@ -147,14 +170,15 @@ def _newest_of(view: View, span: Span) -> Entry:
     return max(_of(view, span), key=lambda e: (e.stopped_at, e.id))
 
 
-def _files(view: View, entry: Entry, span: Span) -> list[WalFile]:
-    """History file first, then every segment from the backup's start to the end of the span, as PostgreSQL names it."""
+def _files(view: View, entry: Entry, span: Span, stops_by: int | None) -> list[WalFile]:
+    """History file first, then every segment from the backup's start to where replay ends, as PostgreSQL names it."""
     files: list[WalFile] = []
     for stretch in view.history.stretches[1:]:
         key = view.listing.histories.get(stretch.timeline)
         if key is not None:
             files.append(WalFile(f"{stretch.timeline:08X}.history", key, None, history=True))
-    for number in range(entry.start_lsn // view.segment_size, span.last + 1):
+    last = span.last if stops_by is None else min(span.last, stops_by // view.segment_size + 1)
+    for number in range(entry.start_lsn // view.segment_size, last + 1):
         segment: Segment | None = view.pick(number)
         if segment is not None:
             files.append(WalFile(segment.name, segment.key, segment.md5))

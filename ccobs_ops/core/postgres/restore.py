@@ -15,12 +15,12 @@ from typing import Literal
 
 from ccobs_ops.core.attempt import attempt
 from ccobs_ops.core.context import Context
-from ccobs_ops.core.errors import UsageError
+from ccobs_ops.core.errors import OpsError, UsageError
 from ccobs_ops.core.exercise import Exercise, Recorder, Severity, failed, passed, rfc3339
 from ccobs_ops.core.postgres.archive import Archive
 from ccobs_ops.core.postgres.feed import FOLDER, Feeder, remove
 from ccobs_ops.core.postgres.instance import conf, recovery_settings
-from ccobs_ops.core.postgres.plan import Plan, plan
+from ccobs_ops.core.postgres.plan import Plan, bound, plan
 from ccobs_ops.core.postgres.sandbox import server_user
 from ccobs_ops.core.postgres.server import Cluster, Tools
 from ccobs_ops.core.postgres.started import StartedServer
@@ -91,7 +91,7 @@ def _restore(
     with rec.phase("plan"):
         view = look(ctx, archive, cluster.tools, timeline=target.timeline)
         rec.findings.extend(view.findings)
-        wanted = plan(archive, view, target)
+        wanted = plan(archive, view, target, stops_by=_bound(ctx, cluster, view, target))
         tools = cluster.tools(wanted.entry.major)
         user = server_user(cluster)
     rec.details |= {"target": wanted.goal, "backup_id": wanted.entry.id, "directory": str(directory)}
@@ -132,6 +132,13 @@ def _restore(
         if not start:
             return _hand_over(rec, tools, user, wal, wanted)
         return _start(ctx, rec, cluster, tools, user, wal, wanted, view, feeder, began, action, port)
+
+
+def _bound(ctx: Context, cluster: Cluster, view: View, target: RecoveryTarget) -> int | None:
+    try:
+        return bound(ctx.ledger, cluster.target, view, target)
+    except OpsError:
+        return None  # without the ledger more WAL is fetched than needed, and no restore fails
 
 
 def _make(directory: Path, user: User | None) -> bool:

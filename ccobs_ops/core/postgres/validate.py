@@ -16,7 +16,7 @@ from ccobs_ops.core.postgres.archive import Archive
 from ccobs_ops.core.postgres.choose import choose
 from ccobs_ops.core.postgres.feed import Feeder
 from ccobs_ops.core.postgres.instance import Instance, Recovered
-from ccobs_ops.core.postgres.plan import Plan, plan
+from ccobs_ops.core.postgres.plan import Plan, bound, plan
 from ccobs_ops.core.postgres.sandbox import sandbox, server_user
 from ccobs_ops.core.postgres.server import Cluster, Tools
 from ccobs_ops.core.postgres.strategy import Strategy
@@ -62,7 +62,7 @@ def validate(
                 if at is not None
                 else choose(archive, view, strategy, seed=chosen_seed, day=day, tools_for=cluster.tools)
             )
-            wanted = plan(archive, view, target)
+            wanted = plan(archive, view, target, stops_by=bound(ctx.ledger, cluster.target, view, target))
         rec.details |= {"target": wanted.goal, "backup_id": wanted.entry.id}
         return _Validation(ctx, rec, cluster, archive, view, wanted, looked_at).run()
 
