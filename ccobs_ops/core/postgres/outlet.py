@@ -1,12 +1,14 @@
 """Writes files from several threads, so that unpacking keeps more than one core and the disk busy.
 
-Order does not matter: every piece knows its offset. What is handed over and not yet written is bounded. Large files are
-flushed as soon as they are whole, while others are still being written, so that the final sync finds little left to do.
+One file is written by one thread: several would spin on its lock in the kernel. The next file goes to the next thread. What is
+handed over and not yet written is bounded. Large files are flushed as soon as they are whole, while others are still being
+written, so that the final sync finds little left to do.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -29,13 +31,14 @@ class OutFile:
 
     path: Path
     fd: int
+    writer: ThreadPoolExecutor
     size: int = 0
     pending: int = 0
     whole: bool = False
 
 
 class Outlet:
-    """Use as a context manager: leaving it waits for what is pending. One thread hands over, several write.
+    """Use as a context manager: leaving it waits for what is pending. One thread hands over, others write.
 
     Raises OpsError, at the next call, when a write failed. `flush` makes large files durable as they become whole.
     """
@@ -46,13 +49,14 @@ class Outlet:
         self._room = threading.BoundedSemaphore(_ROOM_PIECES)
         self._error: OSError | None = None
         self._open: set[int] = set()
-        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="outlet")
+        self._writers = [ThreadPoolExecutor(1, thread_name_prefix="outlet") for _ in range(_THREADS)]
+        self._turn = itertools.cycle(self._writers)
 
     def __enter__(self) -> Outlet:
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        self._pool.shutdown(wait=True)
+        self._wait()
         for fd in list(self._open):
             with contextlib.suppress(OSError):
                 os.close(fd)
@@ -67,7 +71,7 @@ class Outlet:
         except OSError as error:
             raise _refused(path, error) from error
         self._open.add(fd)
-        return OutFile(path, fd)
+        return OutFile(path, fd, next(self._turn))
 
     def write(self, file: OutFile, block: memoryview) -> None:
         """Append `block`, whose bytes must not change afterwards; waits while too much is pending."""
@@ -82,7 +86,7 @@ class Outlet:
                 self._room.acquire()
                 with self._lock:
                     file.pending += 1
-                self._pool.submit(self._work, file, piece, offset)
+                file.writer.submit(self._work, file, piece, offset)
 
     def close(self, file: OutFile) -> None:
         """The file is whole; it is closed when its last piece is written."""
@@ -95,8 +99,12 @@ class Outlet:
 
     def finish(self) -> None:
         """Wait until everything is written; raises OpsError if anything was not."""
-        self._pool.shutdown(wait=True)
+        self._wait()
         self._check()
+
+    def _wait(self) -> None:
+        for writer in self._writers:
+            writer.shutdown(wait=True)
 
     def _work(self, file: OutFile, piece: memoryview, offset: int) -> None:
         try:

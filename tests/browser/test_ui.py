@@ -1,0 +1,111 @@
+"""What an operator sees and clicks: Debian's Chromium on the Dagster UI of a demo that has just run."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+import pytest
+
+from ccobs_ops.lab.lab import take_down
+from ccobs_ops.lab.ports import free_base
+from tests.lab_support import take_down_and_check
+
+CHROMIUM = shutil.which("chromium")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this host: apt-get install chromium")
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+LOCATION = "/locations/__repository__@ccobs-ops"
+TODAY = datetime.now(UTC).date().isoformat()
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of the UI on the instance of a demo; everything is ended and removed afterwards."""
+    directory = tmp_path_factory.mktemp("ui") / "lab"
+    command = [sys.executable, "-m", "ccobs_ops.cli.main", "demo", "--dir", str(directory), "--scale", "0.05"]
+    port = free_base([0])
+    family: list[psutil.Process] = []
+    try:
+        subprocess.run(command, check=True, timeout=240, stdout=subprocess.DEVNULL)
+        with (directory / "ui.log").open("wb") as log:
+            server = subprocess.Popen([*command, "--ui", "--port", str(port)], stdout=log, stderr=log)
+        family = [psutil.Process(server.pid)]
+        _answers(f"http://127.0.0.1:{port}/server_info", server, directory / "ui.log")
+        family += family[0].children(recursive=True)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        for process in family:
+            if process.is_running():
+                process.kill()
+        psutil.wait_procs(family, timeout=20)
+        take_down(directory, purge=True)
+        shutil.rmtree(directory / "dagster", ignore_errors=True)
+        (directory / "ui.log").unlink(missing_ok=True)
+        take_down_and_check(directory)
+
+
+def _answers(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    until = time.monotonic() + 120
+    while True:
+        try:
+            urllib.request.urlopen(url, timeout=5).close()
+            return
+        except (urllib.error.URLError, OSError):
+            assert server.poll() is None, log.read_text()
+            assert time.monotonic() < until, f"the UI did not answer within 120 s:\n{log.read_text()[-2000:]}"
+            time.sleep(0.5)
+
+
+@pytest.fixture
+def page(base: str):
+    """A fresh browser page."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        page = browser.new_page(viewport={"width": 1440, "height": 900})
+        page.set_default_timeout(60_000)
+        yield page
+        browser.close()
+
+
+def test_the_lineage_shows_three_assets_with_all_their_checks_passed(base: str, page) -> None:
+    page.goto(f"{base}/asset-groups/")
+    page.get_by_text("7 / 7 Passed").wait_for()
+    for words in ("backup", "window", "validation", "2 / 2 Passed", "4 / 4 Passed"):
+        assert page.get_by_text(words, exact=True).count() >= 1, words
+
+
+def test_the_partition_bar_is_a_calendar_of_what_was_proven(base: str, page) -> None:
+    page.goto(f"{base}/assets/postgres/observatory/validation?view=partitions")
+    page.get_by_text("Materialized (1)").wait_for()
+    page.get_by_text("Missing (13)").wait_for()
+    assert page.get_by_text(TODAY).count() >= 1
+
+
+def test_a_validation_is_launched_from_the_launchpad_and_followed_to_its_end(base: str, page) -> None:
+    page.goto(f"{base}{LOCATION}/jobs/postgres_validation/playground")
+    page.get_by_text("strategy").first.wait_for()
+    assert page.get_by_text("automatic").count() >= 1
+    page.get_by_placeholder("Partition").fill(TODAY)
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Launch Run").click()
+    page.wait_for_url("**/runs/**", timeout=90_000)
+    page.get_by_text("Finished execution of run").wait_for(timeout=120_000)
+    page.get_by_text("Success", exact=True).first.wait_for()
