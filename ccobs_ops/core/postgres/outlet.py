@@ -1,7 +1,7 @@
 """Writes files from several threads, so that unpacking keeps more than one core and the disk busy.
 
-One file is written by one thread: several would spin on its lock in the kernel. The next file goes to the next thread. What is
-handed over and not yet written is bounded. Large files are flushed as soon as they are whole, while others are still being
+One file is written by one thread: several would spin on its lock in the kernel. The next file goes to the next thread. What
+is handed over and not yet written is bounded. Large files are flushed as soon as they are whole, while others are still being
 written, so that the final sync finds little left to do.
 """
 

@@ -22,7 +22,7 @@ from ccobs_ops.core.postgres.server import Cluster, Tools
 from ccobs_ops.core.postgres.strategy import Strategy
 from ccobs_ops.core.postgres.target import RecoveryTarget
 from ccobs_ops.core.postgres.unpack import unpack_chain
-from ccobs_ops.core.postgres.view import View, look
+from ccobs_ops.core.postgres.view import View, look_settled
 from ccobs_ops.core.postgres.wal import format_lsn
 from ccobs_ops.core.postgres.window import silent_canary
 from ccobs_ops.core.process import User
@@ -54,7 +54,7 @@ def validate(
         rec.details |= {"store": store or cluster.config.store} | ({"day": day.isoformat()} if day else {})
         silent_canary(ctx, rec, cluster)
         with rec.phase("plan"):
-            view = _settled(ctx, cluster, archive)
+            view = look_settled(ctx, archive, cluster.tools, cluster.config.archive.partial_interval)
             looked_at = ctx.clock()
             rec.findings.extend(view.findings)
             target = (
@@ -67,24 +67,6 @@ def validate(
         return _Validation(ctx, rec, cluster, archive, view, wanted, looked_at).run()
 
     return attempt(ctx, cluster.target, "validation", "exact", body)
-
-
-def _settled(ctx: Context, cluster: Cluster, archive: Archive) -> View:
-    """The archive, once a commit after its newest backup has reached it: right after a backup that takes a moment."""
-    until = ctx.timer() + 3 * cluster.config.archive.partial_interval.total_seconds() + 5.0
-    while True:
-        view = look(ctx, archive, cluster.tools)
-        span = view.spans[-1] if view.spans else None
-        newest = view.usable[-1] if view.usable else None
-        fresh = newest is not None and (ctx.clock() - newest.stopped_at).total_seconds() < 60
-        waiting = span is not None and fresh and newest is not None and newest.id in span.backups
-        if (
-            not waiting
-            or (span and span.end and newest and span.end.at >= newest.stopped_at)
-            or ctx.timer() >= until
-        ):
-            return view
-        ctx.sleep(0.25)
 
 
 class _Validation:

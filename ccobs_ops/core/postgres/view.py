@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from ccobs_ops.core.context import Context
 from ccobs_ops.core.errors import DamagedError
@@ -86,6 +86,26 @@ def look(ctx: Context, archive: Archive, tools_for: ToolsFor, *, timeline: int |
         ctx.sleep(1.0)  # a segment may have been finished between two pages of the listing
         view = _look(archive, tools_for, timeline)
     return view
+
+
+def look_settled(ctx: Context, archive: Archive, tools_for: ToolsFor, interval: timedelta) -> View:
+    """`look`, once a commit after the newest backup has reached the archive.
+
+    Right after a backup that takes a moment: `interval` is how often the running segment is shipped. What has not come by
+    then is not waited for: the view says what is there.
+    """
+    until = ctx.timer() + 3 * interval.total_seconds() + 5.0
+    while True:
+        view = look(ctx, archive, tools_for)
+        newest = view.usable[-1] if view.usable else None
+        if newest is None or (ctx.clock() - newest.stopped_at).total_seconds() > 60 or ctx.timer() >= until:
+            return view
+        end = view.spans[-1].end if view.spans else None
+        if newest.id not in (view.spans[-1].backups if view.spans else ()) or (
+            end and end.at >= newest.stopped_at
+        ):
+            return view
+        ctx.sleep(0.25)
 
 
 def _look(archive: Archive, tools_for: ToolsFor, timeline: int | None) -> View:

@@ -8,7 +8,7 @@ from ccobs_ops.core.errors import DamagedError, UnknownError
 from ccobs_ops.core.exercise import Exercise, Recorder, Severity, failed, passed, rfc3339, unknown
 from ccobs_ops.core.postgres.archive import Archive, critical
 from ccobs_ops.core.postgres.server import Cluster
-from ccobs_ops.core.postgres.view import View, look
+from ccobs_ops.core.postgres.view import View, look_settled
 from ccobs_ops.core.postgres.wal import format_lsn, segment_number
 from ccobs_ops.core.storage import in_order
 from ccobs_ops.core.units import format_seconds
@@ -38,7 +38,7 @@ def examine(ctx: Context, name: str, *, deep: bool = False, store: str | None = 
 
 def _examine(ctx: Context, rec: Recorder, cluster: Cluster, archive: Archive, *, deep: bool) -> str | None:
     with rec.phase("list"):
-        view = look(ctx, archive, cluster.tools)
+        view = look_settled(ctx, archive, cluster.tools, cluster.config.archive.partial_interval)
     rec.findings.extend(view.findings)
     if deep:
         with rec.phase("read") as meter:
