@@ -39,7 +39,7 @@ ui: setup
 	@$(BIN)/ccobs-ops demo --dir $(LAB) --ui --port $(UI_PORT)
 
 test: setup
-	@$(BIN)/python -m pytest $(TESTS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(TESTS)
 
 check: setup
 	@$(BIN)/ruff check .

@@ -144,7 +144,7 @@ def estate_in(directory: Path, *services: str, scale: float = 0.1) -> Iterator[E
         take_down_and_check(directory)
 
 
-def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> None:
+def wait_for(condition: Callable[[], object], seconds: float, what: str) -> None:
     """Wait until `condition` holds; fails the test with `what` after `seconds`."""
     until = time.monotonic() + seconds
     while not condition():

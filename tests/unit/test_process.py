@@ -157,7 +157,8 @@ def test_no_zombie_and_no_thread_and_no_descriptor_is_left() -> None:
         run(["cat"], deadline=20, stdin_text="x" * 200_000)
         with pytest.raises(ProcessError):
             run(["sh", "-c", "echo x >&2; sleep 30"], deadline=0.1)
-    assert (me.num_fds(), me.num_threads()) == before
+    fds, threads = before
+    assert me.num_fds() <= fds and me.num_threads() <= threads, "a thread of an earlier test may end meanwhile"
     assert [child for child in me.children() if child.status() == psutil.STATUS_ZOMBIE] == []
 
 
