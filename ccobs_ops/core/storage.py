@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -82,15 +82,22 @@ class ObjectStore:
         return f"s3://{self._config.bucket}/{self._full(key)}"
 
     def put(
-        self, key: str, data: bytes | Path, *, metadata: Mapping[str, str] | None = None, lock: bool = False
+        self,
+        key: str,
+        data: bytes | Path,
+        *,
+        md5: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        lock: bool = False,
     ) -> StoredObject:
         """Store `data` (bytes, or a file) under `key` and check what the store says it took.
 
-        `lock` applies the store's object-lock retention, if the inventory sets one.
+        `md5` is that of `data`, where the caller has it. `lock` applies the store's object-lock retention, if the
+        inventory sets one.
         """
         from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
 
-        digest = md5_hex(data) if isinstance(data, bytes) else _md5_file(data)
+        digest = md5 or (md5_hex(data) if isinstance(data, bytes) else _md5_file(data))
         size = len(data) if isinstance(data, bytes) else data.stat().st_size
         extra: dict[str, Any] = {}
         if self._config.encryption is not None:
@@ -289,7 +296,7 @@ class ObjectStore:
 
 def in_order(
     items: Iterator[ItemT], work: Callable[[ItemT], ResultT], *, workers: int, ahead: int
-) -> Iterator[ResultT]:
+) -> Generator[ResultT]:
     """Do `work` on `items` in threads and yield the results in the items' order, at most `ahead` of them in flight.
 
     Bounded memory: an item is taken only when there is room. The first error is raised where its result would have
@@ -340,6 +347,7 @@ def _client(config: Store, credentials: Credentials, base: Path) -> Any:
             read_timeout=config.timeout.total_seconds(),
             retries={"mode": "standard", "total_max_attempts": config.attempts},
             max_pool_connections=config.concurrency + 2,
+            response_checksum_validation="when_required",  # what we read has an MD5 or a checksum of our own on record
             s3={
                 "addressing_style": "path"
                 if config.endpoint and config.addressing == "auto"

@@ -139,6 +139,14 @@ class Archive:
             )
         return data
 
+    def fetch_part(self, part: Part) -> bytes:
+        """One part of a backup as it is stored, whose MD5 is the one on record."""
+        return self.store.get(self.key(part.key), md5=part.md5)
+
+    def inflate(self, fetched: Iterable[tuple[Part, bytes]]) -> Inflow:
+        """The stream that fetched parts hold together, for `read_ahead`."""
+        return Inflow(self, fetched)
+
     def check_parts(self, entry: Entry) -> list[Finding]:
         """Findings for objects of a backup that are missing or changed, from one listing."""
         stored = {item.key: item for item in self.store.list(self.key(f"backups/{entry.id}/"))}
@@ -169,6 +177,46 @@ class Archive:
                     )
                 )
         return findings
+
+
+class Inflow:
+    """Parts of a backup, decompressed one after another into the caller's buffers, each exactly as long as on record."""
+
+    def __init__(self, archive: Archive, fetched: Iterable[tuple[Part, bytes]]) -> None:
+        self._archive = archive
+        self._fetched = iter(fetched)
+        self._part: Part | None = None
+        self._reader: zstandard.ZstdDecompressionReader | None = None
+        self._decompressor = zstandard.ZstdDecompressor()
+        self._left = 0
+
+    def readinto(self, buffer: memoryview) -> int:
+        """The next bytes, as many as come at once; 0 at the end. Raises DamagedError naming the part."""
+        while True:
+            if self._reader is None:
+                following = next(self._fetched, None)
+                if following is None:
+                    return 0
+                self._part, data = following
+                self._left = self._part.raw_bytes
+                self._reader = self._decompressor.stream_reader(data, read_across_frames=True)
+            try:
+                count = self._reader.readinto(buffer)
+            except zstandard.ZstdError as error:
+                raise self._damaged(f"cannot be decompressed: {error}") from error
+            self._left -= count
+            if self._left < 0:
+                raise self._damaged("holds more than the catalogue says")
+            if count:
+                return count
+            if self._left:
+                raise self._damaged(f"ends {self._left} bytes before what the catalogue says")
+            self._reader = None
+
+    def _damaged(self, what: str) -> DamagedError:
+        assert self._part is not None
+        where = self._archive.locate(self._part.key)
+        return DamagedError(f"{where} {what}", code="object_corrupt", subject=where)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Base backups: from pg_basebackup's stream to the store, without a local copy of the database.
 
-The stream is cut into parts, each compressed, checked and stored by itself, side by side and with a bound on what is in
-flight. The catalogue entry is written last, after every part is listed with the right size and ETag and the WAL that the
+The stream is compressed in frames on all cores and stored in parts of whole frames, side by side, with a bound on what is
+in flight. The catalogue entry is written last, after every part is listed with the right size and ETag and the WAL that the
 backup needs is in the archive: what the catalogue shows can be restored.
 """
 
@@ -12,7 +12,7 @@ import fcntl
 import os
 import subprocess
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from queue import SimpleQueue
@@ -37,6 +37,9 @@ from ccobs_ops.core.units import format_bytes, format_seconds
 
 _WAL_WAIT_SECONDS = 120.0
 _IN_FLIGHT_BYTES = 64 * 1024 * 1024
+_FRAME_BYTES = 8 * 1024 * 1024
+_PART_RAW_BYTES = 64 * 1024 * 1024
+"""However well it compresses, a part stands for no more: parts are fetched side by side, and named when they are damaged."""
 
 
 def back_up(ctx: Context, name: str, *, incremental: bool | None = None) -> Exercise:
@@ -255,32 +258,54 @@ def _stream(
 def _upload(
     ctx: Context, cluster: Cluster, archive: Archive, backup_id: str, child: Child, reader: TarReader
 ) -> list[Part]:
+    """Compress the stream in frames on all cores, join frames to objects of up to `part_size`, store those side by side."""
     config = cluster.config.backup
-    ahead = max(2, _IN_FLIGHT_BYTES // config.part_size)
-    workers = min(ahead, max(archive.store.concurrency, (os.cpu_count() or 1) + 1))
+    frame = min(_FRAME_BYTES, config.part_size)
+    cores = os.cpu_count() or 1
+    ahead = min(max(_IN_FLIGHT_BYTES // frame, 2), 2 * cores + 2)
     free: SimpleQueue[bytearray] = (
         SimpleQueue()
     )  # the same few buffers go round: a fresh one costs a fault for every page
     for _ in range(ahead + 1):
-        free.put(bytearray(config.part_size))
+        free.put(bytearray(frame))
 
-    def blocks() -> Iterator[tuple[int, bytearray, int]]:
-        for number, (buffer, filled) in enumerate(_cut(child, free)):
+    def blocks() -> Iterator[tuple[bytearray, int]]:
+        for buffer, filled in _cut(child, free):
             reader.feed(memoryview(buffer)[:filled])
             ctx.progress.advance(filled)
-            yield number, buffer, filled
+            yield buffer, filled
 
-    def store(item: tuple[int, bytearray, int]) -> Part:
-        number, buffer, filled = item
+    def pack(item: tuple[bytearray, int]) -> tuple[bytes, int]:
+        buffer, filled = item
         try:
-            packed = compress(memoryview(buffer)[:filled], config.compression_level)
+            return compress(memoryview(buffer)[:filled], config.compression_level), filled
         finally:
             free.put(buffer)
-        key = layout.part_key(backup_id, number)
-        archive.store.put(archive.key(key), packed, lock=True)
-        return Part(key, len(packed), filled, md5_hex(packed))
 
-    return list(in_order(blocks(), store, workers=workers, ahead=ahead))
+    def store(item: tuple[int, bytes, int]) -> Part:
+        number, packed, raw_bytes = item
+        key = layout.part_key(backup_id, number)
+        md5 = md5_hex(packed)
+        archive.store.put(archive.key(key), packed, md5=md5, lock=True)
+        return Part(key, len(packed), raw_bytes, md5)
+
+    stores = max(2, min(archive.store.concurrency, _IN_FLIGHT_BYTES // config.part_size))
+    frames = in_order(blocks(), pack, workers=min(ahead, cores + 1), ahead=ahead)
+    with contextlib.closing(frames):
+        return list(in_order(_join(frames, config.part_size), store, workers=stores, ahead=stores))
+
+
+def _join(frames: Iterable[tuple[bytes, int]], part_size: int) -> Iterator[tuple[int, bytes, int]]:
+    """Numbered objects of whole frames: as many as fit into `part_size`, at least one, with the bytes that they stand for."""
+    number, held, raw_bytes = 0, list[bytes](), 0
+    for packed, filled in frames:
+        if held and (sum(map(len, held)) + len(packed) > part_size or raw_bytes + filled > _PART_RAW_BYTES):
+            yield number, b"".join(held), raw_bytes
+            number, held, raw_bytes = number + 1, [], 0
+        held.append(packed)
+        raw_bytes += filled
+    if held:
+        yield number, b"".join(held), raw_bytes
 
 
 def _cut(child: Child, free: SimpleQueue[bytearray]) -> Iterator[tuple[bytearray, int]]:

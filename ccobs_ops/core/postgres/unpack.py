@@ -7,6 +7,7 @@ combined backup that verifies against its own new manifest.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tarfile
@@ -24,6 +25,7 @@ from ccobs_ops.core.postgres.outlet import OutFile, Outlet
 from ccobs_ops.core.postgres.server import Tools
 from ccobs_ops.core.postgres.tarstream import TarError, TarReader
 from ccobs_ops.core.process import User, run
+from ccobs_ops.core.read_ahead import read_ahead
 from ccobs_ops.core.storage import in_order
 from ccobs_ops.core.units import format_bytes
 
@@ -34,7 +36,7 @@ _SPARE_BYTES = 256 * 1024 * 1024
 
 @dataclass(slots=True)
 class _Seconds:
-    """Where the unpacking thread's time went, in seconds: waiting for the store, writing, checking."""
+    """Where the writing thread's time went, in seconds: waiting for what is fetched and decompressed, writing, checking."""
 
     fetch: float = 0.0
     unpack: float = 0.0
@@ -136,24 +138,26 @@ def _unpack(
 
 
 def _pour(ctx: Context, archive: Archive, entry: Entry, writer: _Writer, spent: _Seconds) -> None:
-    """Every part of a backup, in order, through `writer`."""
+    """Every part of a backup, in order, through `writer`: some threads fetch, one decompresses, this one writes."""
     reader = TarReader(writer)
-    began = time.monotonic()
-    ahead = max(2, _IN_FLIGHT_BYTES // max(entry.parts[0].raw_bytes, 1)) if entry.parts else 2
-    workers = min(ahead, archive.store.concurrency)
+    largest = max((part.bytes for part in entry.parts), default=1)
+    ahead = max(2, min(_IN_FLIGHT_BYTES // max(largest, 1), 2 * archive.store.concurrency))
 
-    def fetch(part: Part) -> bytes:
-        return archive.read_part(part)
+    def fetch(part: Part) -> tuple[Part, bytes]:
+        return part, archive.fetch_part(part)
 
+    parts = in_order(iter(entry.parts), fetch, workers=min(ahead, archive.store.concurrency), ahead=ahead)
     try:
-        for block in in_order(iter(entry.parts), fetch, workers=workers, ahead=ahead):
-            now = time.monotonic()
-            spent.fetch += now - began
-            checked = spent.verify
-            reader.feed(block)
-            ctx.progress.advance(len(block))
+        with contextlib.closing(parts), read_ahead(archive.inflate(parts).readinto) as blocks:
             began = time.monotonic()
-            spent.unpack += began - now - (spent.verify - checked)
+            for block in blocks:
+                now = time.monotonic()
+                spent.fetch += now - began
+                checked = spent.verify
+                reader.feed(block)
+                ctx.progress.advance(len(block))
+                began = time.monotonic()
+                spent.unpack += began - now - (spent.verify - checked)
         reader.finish()
         writer.complete()
     except TarError as error:
