@@ -25,6 +25,7 @@ from rich.console import Console
 
 from bench.postgres.contender import barman_environment
 from bench.postgres.estate import estate
+from bench.postgres.floor import floor
 from bench.postgres.replay import replay
 from bench.postgres.run import compare
 from bench.postgres.table import show
@@ -72,6 +73,7 @@ def main() -> int:
             {
                 "scale": one.scale,
                 "data_bytes": one.data_bytes,
+                "plain_copy_seconds": one.plain_copy_seconds,
                 "series": [series.to_json() for series in one.series],
                 "replay": one.replay.to_json() if one.replay else None,
                 "targets": [asdict(target) for target in targets],
@@ -94,11 +96,12 @@ def _measure(scale: int, options: argparse.Namespace, barman: Any, say: Any, *, 
     with estate(scale, say=say, keep_in=options.dir) as one:
         size = one.data_bytes()
         series = compare(one, options.only or DEFAULT, rounds, barman, say=say)
+        copied = floor(one, say=say)
         wal = options.replay << 20 if options.replay is not None else (64 << 20 if options.small else 1 << 30)
         replayed = None
         if first and wal and "ccobs-ops" in (options.only or DEFAULT):
             replayed = replay(one, wal, say=say)
-    return Measured(scale, size, series, replayed)
+    return Measured(scale, size, series, replayed, copied)
 
 
 def _options() -> argparse.Namespace:

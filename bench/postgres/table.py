@@ -31,6 +31,10 @@ def show(console: Console, measured: Measured, targets: Sequence[Target], *, jud
                 console.print(f"  {series.tool}: {series.problem}", highlight=False, markup=False)
             elif act == "restore":
                 console.print(f"  {series.tool} proves: {series.proves}", highlight=False, markup=False)
+    console.print(
+        f"merely copying the data directory on this disk, with sync: {measured.plain_copy_seconds:.1f} s",
+        highlight=False,
+    )
     if measured.replay is not None:
         replay = measured.replay
         console.print(

@@ -27,12 +27,16 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Everything of one scale. `data_bytes` is the size of the cluster without its WAL."""
+    """Everything of one scale. `data_bytes` is the size of the cluster without its WAL.
+
+    `plain_copy_seconds` is what merely copying and syncing the data directory takes: a restore's lower bound.
+    """
 
     scale: int
     data_bytes: int
     series: Sequence[Series]
     replay: Replay | None
+    plain_copy_seconds: float
 
     def own_peak(self) -> int | None:
         """The largest resident set of our own process in any run of backup, restore and replay; None if one is missing."""
