@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ccobs_ops.lab import Lab
-from tests.lab_support import MakeLab, take_down_and_check
+from tests.lab_support import MakeLab, take_down_and_check, take_down_forgotten
 
 
 @pytest.fixture(scope="session")
@@ -38,3 +38,10 @@ def make_lab(tmp_path: Path) -> Iterator[MakeLab]:
         with contextlib.ExitStack() as stack:
             for directory in dict.fromkeys(made):
                 stack.callback(take_down_and_check, directory)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """An interrupted run ends its workers at once, with no time to take their labs down; that is done here."""
+    factory: pytest.TempPathFactory | None = getattr(config, "_tmp_path_factory", None)
+    if factory is not None and not hasattr(config, "workerinput"):
+        take_down_forgotten(factory.getbasetemp())

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
+
+import psutil
 
 from ccobs_ops.lab import Lab
 from ccobs_ops.lab.lab import take_down
@@ -23,3 +26,16 @@ def take_down_and_check(directory: Path) -> None:
     remaining = sorted(path.name for path in directory.iterdir()) if directory.is_dir() else []
     assert remaining in ([], ["logs"]), f"{directory} still holds {remaining}"
     assert state is None or not state.plan.home.exists()
+
+
+def take_down_forgotten(base: Path) -> list[Path]:
+    """Take down every lab below `base` that still has processes; returns their directories."""
+    forgotten: set[Path] = set()
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            directory = Path(process.environ().get(MARK) or "/")
+            if directory.is_relative_to(base.resolve()):
+                forgotten.add(directory)
+    for directory in sorted(forgotten):
+        take_down(directory)
+    return sorted(forgotten)
