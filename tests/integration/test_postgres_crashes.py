@@ -80,8 +80,10 @@ def _receivers(estate: Estate) -> list[int]:
     spool = str(estate.cluster.spool)
     return [
         p.pid
-        for p in psutil.process_iter()
-        if rows and p.name() == "pg_receivewal" and any(spool in word for word in p.cmdline())
+        for p in psutil.process_iter(["name", "cmdline"])  # leaves out what ends meanwhile
+        if rows
+        and p.info["name"] == "pg_receivewal"
+        and any(spool in word for word in p.info["cmdline"] or ())
     ]
 
 
