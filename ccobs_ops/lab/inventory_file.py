@@ -10,6 +10,7 @@ import yaml
 from ccobs_ops.inventory import Inventory
 from ccobs_ops.lab.plan import BUCKET, DATABASE, NAME, REGIONS, Plan
 from ccobs_ops.lab.s3 import aws_region
+from ccobs_ops.lab.terraform import estate
 
 _HEADER = """\
 # Written by `ccobs-ops lab up`; removed by `ccobs-ops lab down`. Secrets are files below secrets/, mode 0600.
@@ -59,6 +60,8 @@ def build(plan: Plan) -> dict[str, Any]:
     }
     if "postgres" in plan.services and document["stores"]:
         document["postgres"] = {NAME: _postgres(plan, store=next(iter(document["stores"])))}
+    if "terraform" in plan.services:
+        document["terraform"] = estate.inventory(plan)
     return document
 
 

@@ -24,6 +24,7 @@ BUCKET = "ccobs-backups"
 OUTSIDE = re.compile(r"/var/tmp/ccobs-lab-[0-9a-f]{12}")
 """Where PostgreSQL's folder lies when it cannot lie in the lab's."""
 PROBE_BUCKET = "ccobs-lab"
+STATE_BUCKET = "ccobs-terraform-state"
 REGIONS = ("us", "eu")
 NAME = "observatory"
 TARGET = f"postgres/{NAME}"
@@ -66,6 +67,7 @@ class Plan:
             "us": free_base(SEAWEED_OFFSETS),
             "eu": free_base(SEAWEED_OFFSETS),
             "postgres": free_base((0,)),
+            "terraform": free_base((0,)),
         }
         return cls(directory, scale, seed, services, ports, home, bin_dir, run_as)
 
@@ -174,10 +176,10 @@ def _secret_names() -> list[str]:
     keys = [
         f"{region}_{right}{part}"
         for region in REGIONS
-        for right in ("", "read_only_")
+        for right in ("", "read_only_", "terraform_")
         for part in ("access_key", "secret_key")
     ]
-    return [*keys, "postgres_password", "superuser_password", "app_password"]
+    return [*keys, "postgres_password", "superuser_password", "app_password", "escrow_key"]
 
 
 def write_private(path: Path, text: str) -> None:

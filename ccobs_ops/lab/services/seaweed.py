@@ -10,7 +10,7 @@ from typing import IO
 
 from ccobs_ops.core import process
 from ccobs_ops.lab import wheels
-from ccobs_ops.lab.plan import BUCKET, PROBE_BUCKET, SEAWEED_OFFSETS, Plan, write_private
+from ccobs_ops.lab.plan import BUCKET, PROBE_BUCKET, SEAWEED_OFFSETS, STATE_BUCKET, Plan, write_private
 from ccobs_ops.lab.s3 import client
 from ccobs_ops.lab.services.base import Service
 
@@ -40,6 +40,7 @@ class Seaweed(Service):
         identities = [
             ("operator", "", ["Admin", "Read", "Write", "List", "Tagging"]),
             ("reader", "read_only_", ["Read", "List"]),
+            ("terraform", "terraform_", ["Admin", "Read", "Write", "List", "Tagging"]),
         ]
         document = {
             "identities": [
@@ -107,7 +108,7 @@ class Seaweed(Service):
         s3 = client(plan, self.name)
         try:
             existing = {bucket["Name"] for bucket in s3.list_buckets()["Buckets"]}
-            for bucket in (BUCKET, PROBE_BUCKET):
+            for bucket in (BUCKET, PROBE_BUCKET, STATE_BUCKET):
                 if bucket not in existing:
                     s3.create_bucket(Bucket=bucket)
             if not s3.list_objects_v2(Bucket=PROBE_BUCKET, Prefix=ready_key(self.name)).get("KeyCount"):
