@@ -15,16 +15,16 @@ AccountKind = Literal["s3_bucket", "rds_instance", "rds_cluster", "kms_key", "ia
 class IgnoreRule(Model):
     """Drift that is known and not reported as such until `expires`. It changes no plan, only what a scan says.
 
-    `resource` is an address, or a pattern of one (`aws_instance.web*`, `module.cache.*`); `attribute` a dotted path or
-    pattern (`tags.*`), the whole resource without it. What recovery rests on is covered only with `even_recovery`.
+    `address` is an address, or a pattern of one (`aws_instance.web*`, `module.cache.*`); `attribute` a dotted path or
+    pattern (`tags.*`), the whole resource without it. What recovery rests on is silenced only with `covers_recovery`.
     """
 
-    resource: str = Field(min_length=1)
+    address: str = Field(min_length=1)
     attribute: str | None = None
     owner: str = Field(min_length=1)
     reason: str = Field(min_length=1)
     expires: date
-    even_recovery: bool = False
+    covers_recovery: bool = False
 
 
 class Freeze(Model):
@@ -59,8 +59,10 @@ class Account(Model):
     endpoint: str | None = Field(default=None, pattern=r"^https?://")
     credentials: Credentials = Credentials()
     kinds: tuple[AccountKind, ...] = ("s3_bucket", "rds_instance", "rds_cluster", "kms_key", "iam_role")
+    types: dict[str, AccountKind] = {}
     also_managed_by: tuple[Name, ...] = ()
     exclude: tuple[str, ...] = ()
+    min_coverage: float = Field(default=1.0, ge=0, le=1)
     requests_per_second: float = Field(default=5.0, gt=0, le=100)
     cloudtrail: bool = True
     timeout: Duration = timedelta(seconds=30)
@@ -78,6 +80,7 @@ class TerraformRoot(Model):
     backend_config_files: tuple[str, ...] = ()
     environment: dict[str, SecretRef] = {}
     settings: dict[str, str] = {}
+    pass_environment: tuple[str, ...] = ()
     parallelism: int = Field(default=10, ge=1, le=256)
     lock: bool = False
     lock_timeout: Duration = timedelta(seconds=60)
@@ -85,6 +88,7 @@ class TerraformRoot(Model):
     role: Literal["primary", "dr"] = "primary"
     parity_with: Name | None = None
     ignore: tuple[IgnoreRule, ...] = ()
+    impact_rules: tuple[str, ...] = ()
     remediation: Remediation = Remediation()
     allow: tuple[Literal["remediate", "accept"], ...] = ()
     account: Account | None = None

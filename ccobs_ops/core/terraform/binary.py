@@ -40,7 +40,7 @@ class Binary:
 
 
 def find(wanted: str | None, *, base: Path) -> Binary:
-    """The binary for a root: `wanted` is a name on PATH, a path (relative to `base`), `packaged`, or None for whatever is there.
+    """The binary for a root: `wanted` is a name on PATH, a path (relative to `base`), `packaged`, or None for any.
 
     Raises UsageError when there is none.
     """
@@ -67,7 +67,9 @@ def version(binary: Binary) -> str:
         ) from None
     match = re.match(r"(\d+)\.(\d+)", found)
     if match is None or (int(match[1]), int(match[2])) < _OLDEST:
-        raise UsageError(f"{binary.path} is version {found}; 1.5 or later is needed", hint="install a newer one")
+        raise UsageError(
+            f"{binary.path} is version {found}; 1.5 or later is needed", hint="install a newer one"
+        )
     return found
 
 

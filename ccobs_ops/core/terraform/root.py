@@ -1,4 +1,4 @@
-"""One Terraform root, ready to be used: its environment resolved, initialised where that is needed, its source fingerprinted."""
+"""One Terraform root, ready to be used: environment resolved, initialised where needed, source fingerprinted."""
 
 from __future__ import annotations
 
@@ -70,6 +70,11 @@ class Root:
         return f"terraform/{self.name}"
 
     @property
+    def environment(self) -> dict[str, str]:
+        """The whole environment of its commands; it holds secrets."""
+        return dict(self._env)
+
+    @property
     def var_files(self) -> list[str]:
         """The inventory's var files, absolute."""
         return [str((self.directory / file).resolve()) for file in self.config.var_files]
@@ -125,7 +130,9 @@ class Root:
                     digest.update(_bounded(file))
         for file in self.var_files:
             digest.update(_bounded(Path(file)))
-        digest.update(json.dumps([self.config.workspace, self.config.backend_config], sort_keys=True).encode())
+        digest.update(
+            json.dumps([self.config.workspace, self.config.backend_config], sort_keys=True).encode()
+        )
         commit, dirty = _git(self.directory)
         return Source(digest.hexdigest(), commit, dirty)
 
@@ -158,7 +165,9 @@ def opened(inventory: Inventory, name: str) -> Iterator[Root]:
         raise UsageError(f"the folder of terraform/{name} is not there: {directory}", hint="correct `dir`")
     for file in (*config.var_files, *config.backend_config_files):
         if not (directory / file).is_file():
-            raise UsageError(f"{directory / file} is not there", hint=f"correct the files of terraform/{name}")
+            raise UsageError(
+                f"{directory / file} is not there", hint=f"correct the files of terraform/{name}"
+            )
     binary = find(config.binary, base=inventory.path.parent)
     data = private(folder(inventory, name) / "data")
     cache = private(inventory.state / "terraform" / "plugins")
@@ -201,7 +210,9 @@ def _git(directory: Path) -> tuple[str | None, bool]:
     try:
         commit = process.run([*git, "rev-parse", "HEAD"], deadline=_GIT_SECONDS, env=env).stdout.strip()
         changed = process.run(
-            [*git, "status", "--porcelain", "--untracked-files=normal", "--", "."], deadline=_GIT_SECONDS, env=env
+            [*git, "status", "--porcelain", "--untracked-files=normal", "--", "."],
+            deadline=_GIT_SECONDS,
+            env=env,
         ).stdout
     except process.ProcessError:
         return None, False
@@ -236,7 +247,8 @@ def _waiting(path: Path, seconds: float) -> Iterator[None]:
             except OSError:
                 if time.monotonic() > deadline:
                     raise UnknownError(
-                        f"another `terraform init` has been running for {seconds:.0f} s", hint=f"fuser -v {path}"
+                        f"another `terraform init` has been running for {seconds:.0f} s",
+                        hint=f"fuser -v {path}",
                     ) from None
                 time.sleep(_INIT_POLL_SECONDS)
         yield

@@ -10,7 +10,6 @@ with this process, however it ends.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import signal
@@ -124,7 +123,9 @@ class SafeTerraform(Terraform):  # pyright: ignore[reportUntypedBaseClass]
     """
 
     def __init__(self, binary: Binary, directory: Path, env: Mapping[str, str], *, deadline: float) -> None:
-        super().__init__(working_dir=str(directory), terraform_bin_path=binary.argv[0], is_env_vars_included=False)
+        super().__init__(
+            working_dir=str(directory), terraform_bin_path=binary.argv[0], is_env_vars_included=False
+        )
         self._binary = binary
         self._env = dict(env)
         self._directory = directory
@@ -199,7 +200,7 @@ class PlanFile:
     def state(self) -> StateVersion | None:
         """Serial and lineage of the state that the plan was made from; None when it cannot be told."""
         try:
-            with zipfile.ZipFile(self.file.path) as archive, archive.open("tfstate-prev") as stream:
+            with zipfile.ZipFile(self.file.path) as archive, archive.open("tfstate") as stream:
                 return StateVersion.of(stream.read(_HEAD))
         except (zipfile.BadZipFile, KeyError, OSError):
             return None
@@ -263,11 +264,10 @@ def pulled(terraform: SafeTerraform) -> StateVersion:
         found = StateVersion.of(file.head())
     if found is None:
         raise UnknownError(
-            "the state has neither serial nor lineage", hint="see whether the backend's object is a Terraform state"
+            "the state has neither serial nor lineage",
+            hint="see whether the backend's object is a Terraform state",
         )
     return found
-
-
 
 
 def apply(

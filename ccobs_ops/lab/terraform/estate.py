@@ -104,6 +104,7 @@ def _root(plan: Plan, name: str) -> dict[str, Any]:
                 "secret_key": "file:secrets/us_terraform_secret_key",
             },
             "kinds": ["s3_bucket"],
+            "types": {"lab_bucket": "s3_bucket"},
             "also_managed_by": ["staging"],
             "exclude": ["ccobs-*"],
             "cloudtrail": False,

@@ -163,7 +163,9 @@ class BucketResource(Resource):
     def _put(self, bucket: Bucket, planned: Values, current: Values) -> None:
         if planned["retention_days"] is None and planned["versioning"] != current.get("versioning", False):
             bucket.set_versioning(planned["versioning"])
-        if planned["retention_days"] is not None and planned["retention_days"] != current.get("retention_days"):
+        if planned["retention_days"] is not None and planned["retention_days"] != current.get(
+            "retention_days"
+        ):
             bucket.set_retention_days(int(planned["retention_days"]))
         if (planned["tags"] or {}) != (current.get("tags") or {}):
             bucket.set_tags(planned["tags"] or {})

@@ -62,7 +62,11 @@ class Bucket:
     def set_versioning(self, on: bool) -> None:
         """Keep older versions, or no longer."""
         status = "Enabled" if on else "Suspended"
-        self._call("PUT", "versioning", f"<VersioningConfiguration><Status>{status}</Status></VersioningConfiguration>")
+        self._call(
+            "PUT",
+            "versioning",
+            f"<VersioningConfiguration><Status>{status}</Status></VersioningConfiguration>",
+        )
 
     def retention_days(self) -> int | None:
         """For how many days an object cannot be deleted; None without such a rule."""
@@ -98,7 +102,9 @@ class Bucket:
         if not tags:
             self._call("DELETE", "tagging")
             return
-        rows = "".join(f"<Tag><Key>{_escape(k)}</Key><Value>{_escape(v)}</Value></Tag>" for k, v in tags.items())
+        rows = "".join(
+            f"<Tag><Key>{_escape(k)}</Key><Value>{_escape(v)}</Value></Tag>" for k, v in tags.items()
+        )
         self._call("PUT", "tagging", f"<Tagging><TagSet>{rows}</TagSet></Tagging>")
 
     def _call(
@@ -107,11 +113,15 @@ class Bucket:
         data = body.encode()
         extra = dict(headers or {})
         if data:
-            extra["content-md5"] = base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
+            extra["content-md5"] = base64.b64encode(
+                hashlib.md5(data, usedforsecurity=False).digest()
+            ).decode()
         signed = self._sign(method, query, data, extra)
         connection = http.client.HTTPConnection(self.host, self.port, timeout=SECONDS)
         try:
-            connection.request(method, f"/{self.name}" + (f"?{query}=" if query else ""), body=data, headers=signed)
+            connection.request(
+                method, f"/{self.name}" + (f"?{query}=" if query else ""), body=data, headers=signed
+            )
             answer = connection.getresponse()
             text = answer.read()
         except OSError as error:
@@ -128,7 +138,12 @@ class Bucket:
         now = datetime.now(UTC)
         stamp, day = now.strftime("%Y%m%dT%H%M%SZ"), now.strftime("%Y%m%d")
         digest = hashlib.sha256(data).hexdigest() if data else _EMPTY
-        headers = {"host": f"{self.host}:{self.port}", "x-amz-content-sha256": digest, "x-amz-date": stamp, **extra}
+        headers = {
+            "host": f"{self.host}:{self.port}",
+            "x-amz-content-sha256": digest,
+            "x-amz-date": stamp,
+            **extra,
+        }
         names = ";".join(sorted(headers))
         lines = "".join(f"{name}:{headers[name]}\n" for name in sorted(headers))
         canonical = "\n".join((method, f"/{self.name}", f"{query}=" if query else "", lines, names, digest))
