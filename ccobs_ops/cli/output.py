@@ -30,6 +30,7 @@ PROMISED = {
     "rpo_seconds": "rpo",
     "backup_duration_seconds": "backup_duration",
     "newest_commit_age_seconds": "rpo",
+    "time_to_detect_seconds": "time_to_detect",
 }
 """Which objective bounds which measurement."""
 

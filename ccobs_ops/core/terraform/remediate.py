@@ -1,7 +1,7 @@
 """Put drift back, or accept it: one exercise, `remediation` or `acceptance` of `terraform/NAME`.
 
-Safety invariant: what is applied is a saved plan whose every change was looked at by `policy`, made from the configuration and
-the state that are still there, permitted by the guard and, where the inventory asks for it, approved on record. Anything
+Safety invariant: what is applied is a saved plan whose every change was looked at by `refusals`, made from the configuration
+and the state that are still there, permitted by the guard and, where the inventory asks for it, approved on record. Anything
 that does not hold, or cannot be told, ends the exercise before Terraform is asked to change anything. Whether it helped is
 only said by a second scan.
 """
@@ -20,10 +20,11 @@ from ccobs_ops.core.context import Context
 from ccobs_ops.core.exercise import Exercise, Recorder, Severity, Verdict, failed, passed, unknown
 from ccobs_ops.core.guard import permit
 from ccobs_ops.core.ledger import Event
-from ccobs_ops.core.terraform import approval, history, policy, runner
+from ccobs_ops.core.terraform import approval, history, runner
 from ccobs_ops.core.terraform.approval import Proposal
 from ccobs_ops.core.terraform.change import Change, DriftClass
 from ccobs_ops.core.terraform.classify import consequences
+from ccobs_ops.core.terraform.refusals import Case, Proof, Refusal, acceptance_refusals, refusals
 from ccobs_ops.core.terraform.root import Root, opened
 from ccobs_ops.core.terraform.runner import MemoryFile, PlanFile
 from ccobs_ops.core.terraform.scan import Seen, details, look, rules_of, scan
@@ -53,8 +54,8 @@ class Asked:
 def remediate(ctx: Context, name: str, asked: Asked) -> Exercise:
     """Put the drift of root `name` back to what its configuration says, or accept it into the state.
 
-    Claims `permitted`, `approved` (where an approval is needed), `applied`, and `resolved`, or `recorded` for an acceptance. A
-    dry run says what would be done and claims only `permitted`. Raises RefusedError when the guard refuses.
+    Claims `permitted`, `approved` (where an approval is needed), `applied`, and `resolved`, or `recorded` for an
+    acceptance. A dry run says what would be done and claims only `permitted`. Raises RefusedError when the guard refuses.
     """
     target = f"terraform/{name}"
     if not asked.dry_run:
@@ -86,8 +87,8 @@ def _remediate(ctx: Context, root: Root, recorder: Recorder, asked: Asked, stack
     case, chosen = _case(ctx, root, recorder, asked, seen)
     recorder.details["plan"] = [change.to_json() for change in chosen]
     recorder.measurements["changes_planned"] = len(chosen)
-    found = policy.acceptance_refusals(case) if asked.accept else policy.refusals(case)
-    found = (*found, *_uncommitted(root, seen))
+    judge = acceptance_refusals if asked.accept else refusals
+    found: list[Refusal] = [*judge(case), *_uncommitted(root, seen)]
     for refusal in found:
         recorder.find(
             f"refused_{refusal.code}", Severity.WARNING, refusal.subject, refusal.reason, refusal.lift
@@ -112,14 +113,14 @@ def _remediate(ctx: Context, root: Root, recorder: Recorder, asked: Asked, stack
 
 def _case(
     ctx: Context, root: Root, recorder: Recorder, asked: Asked, seen: Seen
-) -> tuple[policy.Case, tuple[Change, ...]]:
+) -> tuple[Case, tuple[Change, ...]]:
     now = recorder.started_at
     rules = rules_of(root)
     plan = seen.observation.plan
     planned = () if plan is None else consequences(plan, impact=rules, role=root.config.role)
     config = root.config.remediation
     proofs = {
-        target: policy.Proof(target, latest.finished_at if latest else None)
+        target: Proof(target, latest.finished_at if latest else None)
         for target in set(config.validated_by.values())
         for latest in [ctx.ledger.last_passed(target, "validation")]
     }
@@ -127,7 +128,7 @@ def _case(
     for change in seen.drift.open:
         since = seen.history.since(change, now)
         first[change.address] = min(since, first.get(change.address, since))
-    case = policy.Case(
+    case = Case(
         target=root.target,
         policy=config,
         drift=seen.drift,
@@ -144,11 +145,11 @@ def _case(
     return case, tuple(change for change in seen.drift.open if change.drift_class in repaired)
 
 
-def _uncommitted(root: Root, seen: Seen) -> tuple[policy.Refusal, ...]:
+def _uncommitted(root: Root, seen: Seen) -> tuple[Refusal, ...]:
     if not seen.observation.source.dirty:
         return ()
     return (
-        policy.Refusal(
+        Refusal(
             "uncommitted",
             root.target,
             f"the checkout has changes that are in no commit ({seen.observation.source})",
