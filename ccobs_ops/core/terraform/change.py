@@ -206,14 +206,14 @@ class Change:
             self.severity,
             self.address,
             (f"{self.message}: {told}" if told else self.message) + by,
-            HINTS[self.drift_class],
+            NO_APPLY if self.drift_class is DriftClass.CHANGED_INFORMATIONAL else HINTS[self.drift_class],
         )
 
 
 HINTS = {
     DriftClass.DELETED: "if nobody meant it, plan and apply to create it again, then restore what was in it",
     DriftClass.CHANGED: "put it back by an apply, or write it into the configuration if it was right",
-    DriftClass.CHANGED_INFORMATIONAL: "nothing to do, unless it was not expected",
+    DriftClass.CHANGED_INFORMATIONAL: "nothing to do, unless it weakens recovery",
     DriftClass.PENDING: "apply the configuration, or take the change out of it",
     DriftClass.MOVED: "apply once, so that the state has the new address",
     DriftClass.ACCEPTED_BUT_DIVERGENT: "write what was accepted into the configuration",
@@ -221,6 +221,7 @@ HINTS = {
     DriftClass.UNMANAGED: "import it into a root, or delete it if nobody needs it",
     DriftClass.UNKNOWN: "see why it could not be read; until then nothing is known about it",
 }
+NO_APPLY = "no apply puts this back: the configuration does not set it, or ignores it; set it there, or put it back by hand"
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +257,7 @@ class Drift:
 
     @property
     def coverage_ratio(self) -> float | None:
-        """managed / (managed + unmanaged); None if nothing was counted or nobody looked for what is unmanaged."""
+        """Managed / (managed + unmanaged); None if nothing was counted or nobody looked for what is unmanaged."""
         if self.unmanaged is None or not self.managed + self.unmanaged:
             return None
         return self.managed / (self.managed + self.unmanaged)

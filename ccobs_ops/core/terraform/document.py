@@ -1,7 +1,7 @@
 """Read the JSON of plans (`terraform show -json PLAN`) as a stream, and keep what a scan needs, without any secret.
 
-The format is Terraform's and OpenTofu's 1.x (https://developer.hashicorp.com/terraform/internals/json-format): minor versions add
-keys, which are ignored; an entry whose form is not known is `unread`, never a crash and never clean.
+The format is Terraform's and OpenTofu's 1.x (https://developer.hashicorp.com/terraform/internals/json-format): minor versions
+add keys, which are ignored; an entry whose form is not known is `unread`, never a crash and never clean.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 from ccobs_ops.core.errors import UnknownError
 from ccobs_ops.core.terraform.change import Unread
 from ccobs_ops.core.terraform.equal import Leaf, differences, written
+from ccobs_ops.core.terraform.plan import Check, Difference, Entry, Held, PlanDocument, Top, without_indexes
 from ccobs_ops.core.terraform.rules import vocabulary, watched
 from ccobs_ops.core.terraform.sensitive import Drawn, Veil, at, either, marked
 from ccobs_ops.core.terraform.stream import walk
@@ -23,96 +24,6 @@ IDENTITY = (
     "path",
 )  # fmt: skip
 ACTIONS = frozenset({"no-op", "create", "read", "update", "delete", "forget", "open", "close", "renew"})
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """One attribute that differs between `before` and `after`; `reordered` if only the order of a list does."""
-
-    path: str
-    top: str
-    before: Any
-    after: Any
-    sensitive: bool = False
-    after_unknown: bool = False
-    reordered: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Top:
-    """One top-level attribute that differs, whole; `sensitive` if any of it is."""
-
-    name: str
-    before: Any
-    after: Any
-    sensitive: bool = False
-    after_unknown: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One entry of `resource_drift` or `resource_changes` that says something.
-
-    `identity` are the names that the provider knows the object by; `configured` the top-level attributes that the
-    configuration sets, None where it does not have the object.
-    """
-
-    address: str
-    mode: str
-    type: str
-    name: str
-    provider: str
-    actions: tuple[str, ...]
-    previous_address: str | None = None
-    deposed: str | None = None
-    reason: str | None = None
-    importing: bool = False
-    differences: tuple[Difference, ...] = ()
-    tops: tuple[Top, ...] = ()
-    identity: tuple[tuple[str, str], ...] = ()
-    configured: frozenset[str] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One instance of a check block or condition: `status` is `pass`, `fail`, `error`, or `unknown`."""
-
-    address: str
-    status: str
-    problems: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """One object of the state, with the few values that parity and coverage need."""
-
-    address: str
-    type: str
-    values: tuple[tuple[str, Any], ...] = ()
-
-    def get(self, name: str) -> Any:
-        """The value called `name`; None if it is not kept."""
-        return dict(self.values).get(name)
-
-
-@dataclass(frozen=True, slots=True)
-class PlanDocument:
-    """What a plan says. `errored`, `complete` and `applyable` are None where Terraform's version does not tell."""
-
-    format_version: str
-    terraform_version: str
-    drift: tuple[Entry, ...] = ()
-    changes: tuple[Entry, ...] = ()
-    deferred: tuple[str, ...] = ()
-    """Addresses whose change Terraform put off because something is not known yet."""
-    checks: tuple[Check, ...] = ()
-    held: tuple[Held, ...] = ()
-    managed: int = 0
-    errored: bool | None = None
-    complete: bool | None = None
-    applyable: bool | None = None
-    timestamp: str | None = None
-    unread: tuple[Unread, ...] = ()
 
 
 def read_plan(path: Path) -> PlanDocument:
@@ -360,24 +271,6 @@ class _Reader:
         )
 
 
-def without_indexes(address: str) -> str:
-    """The address as the configuration has it: `module.a["x"].aws_s3_bucket.b[0]` is `module.a.aws_s3_bucket.b`."""
-    text, depth, quoted, escaped = "", 0, False, False
-    for char in address:
-        if quoted:
-            quoted = escaped or char != '"'
-            escaped = char == "\\" and not escaped
-        elif char == '"' and depth:
-            quoted = True
-        elif char == "[":
-            depth += 1
-        elif char == "]" and depth:
-            depth -= 1
-        elif not depth:
-            text += char
-    return text
-
-
 def _descend(where: tuple[str, ...]) -> bool:
     """Which objects and arrays are walked; all others are small, or of no interest."""
     match where:
@@ -426,7 +319,7 @@ def _flag(value: Any) -> bool | None:
 
 def _type_of(address: str) -> str:
     """The resource type that an address names: the last word but one of its last part."""
-    return ([""] + without_indexes(address).split("."))[-2]
+    return ["", *without_indexes(address).split(".")][-2]
 
 
 def _difference(leaf: Leaf, raw: _Raw, drawn: Drawn) -> Difference:

@@ -1,8 +1,9 @@
 """When two values mean the same, and where they differ.
 
-Providers swap `null`, `{}`, `[]` and `""` without meaning, write JSON documents with other spaces and keys in another order, and
-IAM policies with one action as a string or as a list of one. An array may be a set or a list; a plan does not say which. So
-a mere change of order is told apart from others (`reordered`): whether it matters is seen by whether an apply would touch it.
+Providers swap `null`, `{}`, `[]` and `""` without meaning, write JSON documents with other spaces and keys in another order,
+and IAM policies with one action as a string or as a list of one. An array may be a set or a list; a plan does not say which.
+So a mere change of order is told apart from others (`reordered`): whether it matters is seen by whether an apply would
+touch it.
 """
 
 from __future__ import annotations
@@ -137,7 +138,7 @@ def _walk(before: Any, after: Any, unknown: Any, where: tuple[str | int, ...]) -
     elif isinstance(before, Mapping | None) and isinstance(after, Mapping | None):
         yield from _objects(before or {}, after or {}, unknown, where)
     elif _blocks(before) and _blocks(after) and (before or after):
-        yield from _lists(before or [], after or [], unknown, where)
+        yield from _lists(list(before or ()), list(after or ()), unknown, where)
     elif not equal(before, after):
         yield Leaf(where, before, after)
 
@@ -163,9 +164,7 @@ def _blocks(value: Any) -> bool:
     return value is None or (isinstance(value, list) and all(isinstance(each, Mapping) for each in value))
 
 
-def _lists(
-    before: list[Any], after: list[Any], unknown: Any, where: tuple[str | int, ...]
-) -> Iterator[Leaf]:
+def _lists(before: list[Any], after: list[Any], unknown: Any, where: tuple[str | int, ...]) -> Iterator[Leaf]:
     marks: list[Any] = unknown if isinstance(unknown, list) else []
     for old, new in pairs(before, after):
         index = new if new is not None else old

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ccobs_ops.core.exercise import Finding
-from ccobs_ops.core.terraform.document import PlanDocument
+from ccobs_ops.core.terraform.plan import PlanDocument
 
 
 def compare(dr: PlanDocument, primary: PlanDocument, *, name: str, primary_name: str) -> tuple[Finding, ...]:

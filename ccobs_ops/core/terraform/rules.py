@@ -20,11 +20,14 @@ from ccobs_ops.core.exercise import Severity
 from ccobs_ops.core.terraform.change import DriftClass, Objective
 
 KINDS = frozenset({
-    "lowered", "raised", "turned_off", "turned_on", "ranked", "removed", "added", "exchanged", "narrowed", "widened", "changed",
-    "untagged", "rarer", "expires_sooner", "replicates_less", "protects_less", "grants_less", "deleted", "created",
+    "lowered", "raised", "turned_off", "turned_on", "ranked", "removed", "added", "exchanged", "narrowed", "widened",
+    "changed", "untagged", "rarer", "expires_sooner", "replicates_less", "protects_less", "grants_less", "deleted", "created",
 })  # fmt: skip
 _OF_OBJECT = frozenset({"deleted", "created"})
-SELECTORS = {"aws_backup_selection": ("selection_tag", "condition"), "aws_dlm_lifecycle_policy": ("policy_details",)}
+SELECTORS = {
+    "aws_backup_selection": ("selection_tag", "condition"),
+    "aws_dlm_lifecycle_policy": ("policy_details",),
+}
 """Resources that select what is backed up by its tags, and where they say by which."""
 IDENTIFIED = {
     "aws_s3_bucket": ("bucket", "id"),
@@ -148,12 +151,18 @@ def _merged(extra: tuple[Path, ...]) -> ImpactRules:
 
 def data(name: str) -> Any:
     """A data file of this package, parsed."""
-    return yaml.safe_load(resources.files(__package__).joinpath("data", name).read_text(encoding="utf-8"))
+    return _parse(
+        resources.files("ccobs_ops.core.terraform").joinpath("data", name).read_text(encoding="utf-8")
+    )
+
+
+def _parse(text: str) -> Any:
+    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 def _load(path: Path) -> Any:
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return _parse(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise _wrong(str(path), (error.strerror or "it cannot be opened").lower()) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -180,7 +189,9 @@ def _rule(source: str, row: Any) -> Rule:
     )  # fmt: skip
     if strange := sorted(set(row) - set(known)):
         raise _wrong(where, f"it has a key that is not known, {strange[0]!r}")
-    if missing := [key for key in ("types", "weaker", "objective", "severity", "says", "why") if not row.get(key)]:
+    if missing := [
+        key for key in ("types", "weaker", "objective", "severity", "says", "why") if not row.get(key)
+    ]:
         raise _wrong(where, f"it has no `{missing[0]}:`")
     if row["weaker"] not in KINDS:
         raise _wrong(where, f"weaker: {row['weaker']} is not known; known: {', '.join(sorted(KINDS))}")
@@ -188,6 +199,7 @@ def _rule(source: str, row: Any) -> Rule:
         raise _wrong(where, "it has no `attribute:`")
     attributes = row.get("attribute") or []
     try:
+        str(row["says"]).format(before="", after="", lost="", gained="")
         return Rule(
             name=row["rule"],
             types=_strings(row["types"]),
@@ -207,8 +219,8 @@ def _rule(source: str, row: Any) -> Rule:
             where=re.compile(row["where"]) if row.get("where") else None,
             roles=_strings(row.get("roles") or ()),
         )
-    except (ValueError, TypeError, re.error) as error:
-        raise _wrong(where, str(error)) from None
+    except (ValueError, TypeError, AttributeError, LookupError, re.error) as error:
+        raise _wrong(where, str(error) or type(error).__name__) from None
 
 
 def _amount(value: Any) -> float | None:
@@ -226,7 +238,20 @@ def _path(text: str) -> tuple[str, ...]:
 @functools.cache
 def vocabulary() -> frozenset[str]:
     """Every attribute name that a rule of this package looks at: masking leaves these keys readable."""
-    words = {"value", "tags", "tags_all", "id", "Statement", "Effect", "prefix", "filter", "and", "tag", "status", "key"}
+    words = {
+        "value",
+        "tags",
+        "tags_all",
+        "id",
+        "Statement",
+        "Effect",
+        "prefix",
+        "filter",
+        "and",
+        "tag",
+        "status",
+        "key",
+    }
     for rule in _packaged().rules:
         for path in (*rule.attributes, rule.days, *(path for path, _ in rule.plus)):
             words.update(path)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ccobs_ops.core.terraform.change import Change, Unread
-from ccobs_ops.core.terraform.document import PlanDocument
+from ccobs_ops.core.terraform.plan import PlanDocument
 
 
 @dataclass(frozen=True, slots=True)
