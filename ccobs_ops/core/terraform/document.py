@@ -15,7 +15,7 @@ from ccobs_ops.core.errors import UnknownError
 from ccobs_ops.core.terraform.change import Unread
 from ccobs_ops.core.terraform.equal import Leaf, differences, written
 from ccobs_ops.core.terraform.plan import Check, Difference, Entry, Held, PlanDocument, Top, without_indexes
-from ccobs_ops.core.terraform.rules import vocabulary, watched
+from ccobs_ops.core.terraform.rules import kept, vocabulary
 from ccobs_ops.core.terraform.sensitive import Drawn, Veil, at, either, marked
 from ccobs_ops.core.terraform.stream import walk
 
@@ -150,9 +150,9 @@ class _Reader:
     def _trim(self, raw: _Raw) -> None:
         """Let go of what does not differ: that is most of a document."""
         tops = {str(leaf.where[0]) for leaf in raw.leaves if leaf.where}
-        kept = tops.union(IDENTITY)
-        raw.before = {key: value for key, value in raw.before.items() if key in kept}
-        raw.after = {key: value for key, value in raw.after.items() if key in kept}
+        wanted = tops.union(IDENTITY)
+        raw.before = {key: value for key, value in raw.before.items() if key in wanted}
+        raw.after = {key: value for key, value in raw.after.items() if key in wanted}
 
     def _learn_change(self, change: Any) -> Any:
         """Learn what a change marks as sensitive; the mark of both its sides."""
@@ -182,11 +182,11 @@ class _Reader:
             return
         self.managed += 1
         address, kind = value.get("address"), value.get("type")
-        if not isinstance(address, str) or not isinstance(kind, str) or kind not in watched():
+        if not isinstance(address, str) or not isinstance(kind, str):
             return
-        values = _object(value.get("values"))
-        kept = {name: values[name] for name in watched()[kind] if name in values}
-        self.held.append((address, kind, kept, value.get("sensitive_values")))
+        values = kept(kind, _object(value.get("values")))
+        if values is not None:
+            self.held.append((address, kind, values, value.get("sensitive_values")))
 
     def _deferred(self, value: Any) -> None:
         change = value.get("resource_change") if isinstance(value, Mapping) else None

@@ -24,6 +24,7 @@ KINDS = frozenset({
     "changed", "untagged", "rarer", "expires_sooner", "replicates_less", "protects_less", "grants_less", "deleted", "created",
 })  # fmt: skip
 _OF_OBJECT = frozenset({"deleted", "created"})
+COMPARISONS = frozenset({"equal", "at_least", "version", "size", "set", "present"})
 SELECTORS = {
     "aws_backup_selection": ("selection_tag", "condition"),
     "aws_dlm_lifecycle_policy": ("policy_details",),
@@ -76,12 +77,22 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
+class ParityRole:
+    """Types that play a role which a dr root must play, too, and what of them must agree: path, comparison, severity, why."""
+
+    types: tuple[str, ...]
+    attributes: tuple[tuple[tuple[str, ...], str, Severity, str], ...]
+    missing: Severity = Severity.CRITICAL
+
+
+@dataclass(frozen=True, slots=True)
 class ImpactRules:
     """All rules of impact and severity, read once."""
 
     rules: tuple[Rule, ...]
     stateful: tuple[str, ...] = ()
     severities: tuple[tuple[tuple[str, ...], Mapping[str, Severity]], ...] = ()
+    parity: tuple[ParityRole, ...] = ()
     _by_type: dict[str, tuple[Rule, ...]] = field(default_factory=dict, compare=False, repr=False)
 
     def of(self, type_name: str) -> tuple[Rule, ...]:
@@ -121,7 +132,8 @@ def _pattern(pattern: str) -> re.Pattern[str]:
 def load_rules(extra: Sequence[Path] = ()) -> ImpactRules:
     """The rules that come with this package and those in the files `extra` (inventory: `impact_rules`).
 
-    A rule of an extra file replaces one of the same name. Raises UsageError for a file or rule that cannot be read.
+    A rule of an extra file replaces one of the same name; `roles:` are what a dr root must have, as in `parity.yaml`.
+    Raises UsageError for a file or rule that cannot be read.
     """
     return _merged(tuple(extra)) if extra else _packaged()
 
@@ -132,10 +144,12 @@ def _packaged() -> ImpactRules:
 
 
 def _merged(extra: tuple[Path, ...]) -> ImpactRules:
-    documents = [("aws.yaml", data("aws.yaml")), *((str(path), _load(path)) for path in extra)]
+    packaged = [(name, data(name)) for name in ("parity.yaml", "aws.yaml")]
+    documents = [*packaged, *((str(path), _load(path)) for path in extra)]
     rules: dict[str, Rule] = {}
     stateful: list[str] = []
     severities: list[tuple[tuple[str, ...], Mapping[str, Severity]]] = []
+    parity: list[ParityRole] = []
     for source, document in reversed(documents):
         if not isinstance(document, dict) or document.get("version") != 1:
             raise _wrong(source, "it does not begin with version: 1")
@@ -146,7 +160,8 @@ def _merged(extra: tuple[Path, ...]) -> ImpactRules:
         for row in document.get("severities") or ():
             by_class = {key: Severity(value) for key, value in row.items() if key != "types"}
             severities.append((tuple(row["types"]), by_class))
-    return ImpactRules(tuple(rules.values()), tuple(stateful), tuple(severities))
+        parity.extend(_role(source, row) for row in document.get("roles") or ())
+    return ImpactRules(tuple(rules.values()), tuple(stateful), tuple(severities), tuple(parity))
 
 
 def data(name: str) -> Any:
@@ -223,6 +238,20 @@ def _rule(source: str, row: Any) -> Rule:
         raise _wrong(where, str(error) or type(error).__name__) from None
 
 
+def _role(source: str, row: Any) -> ParityRole:
+    try:
+        attributes = tuple(
+            (_path(each["path"]), str(each["compare"]), Severity(each["severity"]), str(each["why"]))
+            for each in row["attributes"]
+        )
+        role = ParityRole(_strings(row["types"]), attributes, Severity(row.get("missing", "critical")))
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise _wrong(f"{source}, under roles", f"{type(error).__name__} {error}") from None
+    if strange := [each[1] for each in attributes if each[1] not in COMPARISONS]:
+        raise _wrong(f"{source}, under roles", f"compare: {strange[0]} is not known")
+    return role
+
+
 def _amount(value: Any) -> float | None:
     return float("inf") if value == "never" else None if value is None else float(value)
 
@@ -273,3 +302,25 @@ def watched() -> Mapping[str, tuple[str, ...]]:
         for name, attributes in table.items():
             found.setdefault(name, {}).update(dict.fromkeys(attributes))
     return {name: tuple(kept) for name, kept in found.items()}
+
+
+_NAMES = ("id", "arn", "name", "bucket", "identifier", "tags")
+_TOLD = ("version", "class", "type", "status", "size", "mode")
+
+
+def kept(type_name: str, values: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What of an object in the state is looked at later; None for nothing.
+
+    Of types that no packaged rule names (another provider's, which a file of the inventory's own may name) these are numbers,
+    switches, names, and words like a version or a size.
+    """
+    named = watched().get(type_name)
+    if named is not None:
+        return {name: values[name] for name in named if name in values}
+    if type_name.startswith("aws_"):
+        return None
+    return {
+        name: value
+        for name, value in values.items()
+        if name in _NAMES or isinstance(value, bool | int | float) or name.endswith(_TOLD)
+    }
