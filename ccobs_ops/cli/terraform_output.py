@@ -28,7 +28,7 @@ _MOST_CHANGES = 40
 _MARKS = {"weakens": "↓", "strengthens": "↑"}
 _BRIEF = (
     "drift_open",
-    "drift_recovery_critical",
+    "drift_critical",
     "coverage_ratio",
     "time_to_detect_seconds",
     "objects_managed",
@@ -64,7 +64,7 @@ def print_summary(exercises: Sequence[Exercise]) -> None:
             mark(exercise.verdict, word=True),
             *(
                 f"{figures[name]:.0f}" if name in figures else "?"
-                for name in ("drift_open", "drift_recovery_critical")
+                for name in ("drift_open", "drift_critical")
             ),
             f"{figures['objects_managed']:.0f}" if "objects_managed" in figures else "?",
             format_seconds(exercise.seconds),

@@ -114,6 +114,15 @@ def find(ledger: Ledger, prefix: str) -> Proposal:
     return exact[0]
 
 
+def choose(inventory: Inventory, name: str) -> str:
+    """The root called `name` (or terraform/NAME). Raises UsageError when the inventory has none."""
+    found = name.removeprefix("terraform/")
+    if found not in inventory.terraform:
+        known = ", ".join(inventory.terraform) or "none"
+        raise UsageError(f"the inventory has no target terraform/{found}", hint=f"its roots are: {known}")
+    return found
+
+
 def propose(ctx: Context, proposal: Proposal, content: bytes) -> Proposal:
     """Record `proposal` and keep its plan file `content`; one that means the same and still waits is returned instead."""
     now = ctx.clock()

@@ -11,6 +11,7 @@ from ccobs_ops.core.redaction import REDACT
 from ccobs_ops.core.terraform.change import Unread
 
 _LONGEST = 600
+_NOISE = re.compile(r",? ?\b(?:RequestID|HostID): ?[\w+/=-]*(?=,|$)")
 _BOX = re.compile(r"^[\s│╷╵|]*")
 
 _KINDS: tuple[tuple[str, re.Pattern[str], str], ...] = (
@@ -77,7 +78,7 @@ class Diagnostic:
     def told(self) -> str:
         """Both parts in one line, redacted and bounded."""
         parts = [" ".join(part.split()) for part in (self.summary, self.detail)]
-        text = REDACT(": ".join(part for part in parts if part))
+        text = REDACT(_NOISE.sub("", ": ".join(part for part in parts if part)))
         return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
 
     @property

@@ -18,13 +18,16 @@ APPLIED = "terraform_applied"
 _LOOK_BACK = 50
 _MOST_EVENTS = 10_000
 
-Key = tuple[str, str]
-"""What makes a change the same one in two scans: its address and its class."""
+Key = tuple[str, str, str]
+"""What makes a change the same one in two scans: its address, its class, and the attribute."""
 
 
-def key(change: Change) -> Key:
-    """`change`'s key."""
-    return change.address, change.drift_class.value
+def keys(change: Change) -> tuple[Key, ...]:
+    """The keys of `change`, one an attribute; one without any for a change of the whole object."""
+    kind = change.drift_class.value
+    return tuple((change.address, kind, each.path) for each in change.attributes) or (
+        (change.address, kind, ""),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +44,10 @@ class History:
         for exercise in ledger.exercises(target=target, capability=CAPABILITY, limit=_LOOK_BACK):
             for row in exercise.details.get("changes", ()):
                 at = datetime.fromisoformat(row.get("first_seen") or exercise.started_at.isoformat())
-                found = (str(row["address"]), str(row["class"]))
-                seen[found] = min(at, seen.get(found, at))
+                paths = [str(each["path"]) for each in row.get("attributes", ())] or [""]
+                for path in paths:
+                    found = (str(row["address"]), str(row["class"]), path)
+                    seen[found] = min(at, seen.get(found, at))
             if _passed(exercise, "complete"):
                 break
         clean = next(
@@ -56,12 +61,12 @@ class History:
         return cls(seen, clean)
 
     def since(self, change: Change, now: datetime) -> datetime:
-        """When `change` was first seen: `now` if this is the first time."""
-        return self.first_seen.get(key(change), now)
+        """When `change`, or the newest part of it, was first seen: `now` if this is the first time."""
+        return max(self.first_seen.get(key, now) for key in keys(change))
 
     def is_new(self, change: Change) -> bool:
-        """Whether no scan saw it before."""
-        return key(change) not in self.first_seen
+        """Whether there is something in it that no scan saw before."""
+        return any(key not in self.first_seen for key in keys(change))
 
 
 def accepted(ledger: Ledger, target: str) -> frozenset[tuple[str, str]]:

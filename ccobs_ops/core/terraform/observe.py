@@ -67,7 +67,7 @@ def observe(root: Root, recorder: Recorder, stack: ExitStack, *, side_by_side: b
                 "state_locked",
                 root.target,
                 f"the state is locked: {held.lock}; what was read may be changing",
-                "scan again when it is released; if nobody holds it any more: terraform force-unlock ID",
+                f"scan again when it is released; if nobody holds it any more: terraform force-unlock {held.lock.id}",
             )
         )
     if not any(one.code in ("state_unreadable", "credentials_refused") for one in unread):

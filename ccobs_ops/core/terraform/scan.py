@@ -178,7 +178,7 @@ def _measurements(drift: Drift, earlier: history.History, now: datetime) -> dict
     found: dict[str, float] = {
         "objects_managed": drift.managed,
         "drift_open": sum(change.drift_class is not DriftClass.UNMANAGED for change in drift.open),
-        "drift_recovery_critical": sum(change.recovery_critical for change in drift.open),
+        "drift_critical": sum(change.recovery_critical for change in drift.open),
     }
     found |= {f"drift_{name}": count for name, count in drift.counts().items() if name != "unknown"}
     found["objects_unread"] = len(drift.unread)

@@ -12,7 +12,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from ccobs_ops.core.errors import UsageError
-from ccobs_ops.lab.faults import objects, services
+from ccobs_ops.lab.faults import objects, services, terraform
 from ccobs_ops.lab.faults.base import Damage, Fault, Site
 from ccobs_ops.lab.plan import REGIONS, TARGET
 from ccobs_ops.lab.state import locked
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from ccobs_ops.lab.lab import Lab
 
 _PG = (TARGET,)
+_TF = ("terraform/production", "terraform/dr")
+_STATES = ("terraform/production", "terraform/dr", "terraform/staging")
 
 REGISTRY: tuple[Fault, ...] = (
     Fault("archiver-stopped", _PG, "stop the agent: no WAL reaches the store", services.archiver_stopped),
@@ -39,6 +41,20 @@ REGISTRY: tuple[Fault, ...] = (
     Fault("manifest-missing", _PG, "delete the newest backup's manifest", objects.manifest_missing),
     Fault("store-down", REGIONS, "kill -9 a region's S3 servers", services.store_down),
     Fault("canary-stopped", _PG, "commit no more canaries; WAL streaming goes on", services.canary_stopped),
+    Fault("drift-change", _TF, "suspend a bucket's versioning by hand", terraform.drift_change),
+    Fault("drift-delete", _TF, "delete a bucket by hand", terraform.drift_delete),
+    Fault("drift-retention", _TF, "lower the vault's retention by hand", terraform.drift_retention),
+    Fault("drift-untag", _TF, "take the backup tag from the vault by hand", terraform.drift_untag),
+    Fault("drift-unmanaged", _TF[:1], "create a bucket that no root knows", terraform.drift_unmanaged),
+    Fault("state-locked", _STATES, "leave a lock on the state", terraform.state_locked),
+    Fault("state-corrupt", _STATES, "cut the state off in the middle", terraform.state_corrupt),
+    Fault("provider-crash", _STATES, "the provider ends when it reads a bucket", terraform.provider_crash),
+    Fault(
+        "credentials-expired",
+        _STATES,
+        "the keys that Terraform is given are refused",
+        terraform.credentials_expired,
+    ),
 )
 
 

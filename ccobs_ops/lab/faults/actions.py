@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ccobs_ops.core.errors import OpsError
+from ccobs_ops.lab.faults.buckets import DeleteBucket, ExtraBucket, SetRetention, SetTags, SetVersioning
 from ccobs_ops.lab.s3 import client
 
 if TYPE_CHECKING:
@@ -167,4 +168,66 @@ class CreateFile(_Step):
         self.path.unlink(missing_ok=True)
 
 
-Action = Annotated[DeleteObject | FlipBit | StopService | CreateFile, Field(discriminator="kind")]
+class ReplaceFile(_Step):
+    """Write another text into one of the lab's private files."""
+
+    kind: Literal["replace_file"] = "replace_file"
+    path: Path
+    before: str
+    after: str
+
+    def describe(self) -> str:
+        """What this breaks, exactly."""
+        return f"replaced what is in {self.path}"
+
+    def apply(self, lab: Lab, folder: Path) -> None:
+        """Write the other text; mode and owner stay."""
+        self.path.write_text(self.after)
+
+    def undo(self, lab: Lab, folder: Path) -> None:
+        """Write the old text."""
+        self.path.write_text(self.before)
+
+
+class ReplaceObject(_Step):
+    """Store other bytes under a key; `kept` is what was there, None where there was nothing."""
+
+    kind: Literal["replace_object"] = "replace_object"
+    region: str
+    bucket: str
+    key: str
+    text: str
+    kept: KeptObject | None
+
+    def describe(self) -> str:
+        """What this breaks, exactly."""
+        return (
+            f"stored {len(self.text.encode())} other bytes as s3://{self.bucket}/{self.key} in {self.region}"
+        )
+
+    def apply(self, lab: Lab, folder: Path) -> None:
+        """Store them."""
+        client(lab.plan, self.region).put_object(Bucket=self.bucket, Key=self.key, Body=self.text.encode())
+
+    def undo(self, lab: Lab, folder: Path) -> None:
+        """Put back what was there, or delete the object."""
+        if self.kept is None:
+            client(lab.plan, self.region).delete_object(Bucket=self.bucket, Key=self.key)
+        else:
+            self.kept.put(lab, (folder / self.kept.file).read_bytes())
+
+
+Action = Annotated[
+    DeleteObject
+    | FlipBit
+    | StopService
+    | CreateFile
+    | ReplaceFile
+    | ReplaceObject
+    | SetVersioning
+    | SetRetention
+    | SetTags
+    | DeleteBucket
+    | ExtraBucket,
+    Field(discriminator="kind"),
+]
