@@ -91,7 +91,13 @@ def test_a_secret_value_never_passes_for_harmless(rule: Rule, tmp_path: Path) ->
     kind, name, case = example(rule)
     role = (rule.roles or ("primary",))[0]
     found = impacts_of(
-        tmp_path, kind, case["before"], case["after"], name=name, role=role, sensitive=dict.fromkeys(case["before"], True)
+        tmp_path,
+        kind,
+        case["before"],
+        case["after"],
+        name=name,
+        role=role,
+        sensitive=dict.fromkeys(case["before"], True),
     )
     mine = [impact for impact in found if impact.rule == rule.name]
     assert [impact.direction for impact in mine] == [Direction.WEAKENS]
@@ -120,7 +126,10 @@ def test_what_is_unset_counts_as_what_the_provider_takes(tmp_path: Path) -> None
         tmp_path, "aws_db_instance", {"backup_retention_period": 7}, {"backup_retention_period": None}
     )
     assert impact.statement == "oldest restore point moves from 7 d to 0 d"
-    assert impacts_of(tmp_path, "aws_db_instance", {"deletion_protection": None}, {"deletion_protection": False}) == ()
+    assert (
+        impacts_of(tmp_path, "aws_db_instance", {"deletion_protection": None}, {"deletion_protection": False})
+        == ()
+    )
 
 
 def test_the_dr_network_matters_in_a_dr_root_only(tmp_path: Path) -> None:
@@ -137,15 +146,18 @@ def test_only_roles_that_back_up_count_as_such(tmp_path: Path) -> None:
 
 
 def test_a_stateful_object_that_is_replaced_loses_what_it_held(tmp_path: Path) -> None:
-    found = impacts_of(
-        tmp_path, "aws_ebs_volume", {"size": 1}, {"size": 2}, actions=["delete", "create"]
-    )
+    found = impacts_of(tmp_path, "aws_ebs_volume", {"size": 1}, {"size": 2}, actions=["delete", "create"])
     assert [(impact.rule, impact.direction) for impact in found] == [("stateful-deleted", Direction.WEAKENS)]
 
 
 def test_a_value_known_only_after_an_apply_is_not_harmless(tmp_path: Path) -> None:
     (impact,) = impacts_of(
-        tmp_path, "aws_backup_vault", {"kms_key_arn": "a"}, {}, actions=["update"], unknown={"kms_key_arn": True}
+        tmp_path,
+        "aws_backup_vault",
+        {"kms_key_arn": "a"},
+        {},
+        actions=["update"],
+        unknown={"kms_key_arn": True},
     )
     assert impact.direction is Direction.WEAKENS
     assert "known only after an apply" in impact.statement
@@ -167,15 +179,23 @@ def test_a_lifecycle_rule_for_some_keys_is_seen_beside_one_for_others(tmp_path: 
         ([{"id": "a", "status": "Disabled", "destination": [{"bucket": "copy"}]}], True),
         ([{"id": "b", "status": "Enabled", "destination": [{"bucket": "copy"}]}], False),
         ([{"id": "a", "status": "Enabled", "destination": [{"bucket": "other"}]}], True),
-        ([{"id": "a", "status": "Enabled", "filter": [{"tag": [{"key": "k", "value": "v"}]}], "destination": [{"bucket": "copy"}]}], True),
+        (
+            [
+                {
+                    "id": "a",
+                    "status": "Enabled",
+                    "filter": [{"tag": [{"key": "k", "value": "v"}]}],
+                    "destination": [{"bucket": "copy"}],
+                }
+            ],
+            True,
+        ),
         ([], True),
     ],
-)  # fmt: skip
+)
 def test_replication_is_compared_by_what_it_covers(after: Any, weaker: bool, tmp_path: Path) -> None:
     before = [{"id": "a", "status": "Enabled", "destination": [{"bucket": "copy"}]}]
-    found = impacts_of(
-        tmp_path, "aws_s3_bucket_replication_configuration", {"rule": before}, {"rule": after}
-    )
+    found = impacts_of(tmp_path, "aws_s3_bucket_replication_configuration", {"rule": before}, {"rule": after})
     assert any(impact.rule == "s3-replication" for impact in found) is weaker
 
 
@@ -287,7 +307,9 @@ def test_a_missing_file_of_rules_is_named(tmp_path: Path) -> None:
 
 def test_a_weakening_counts_whatever_its_class() -> None:
     impact = Impact("r", "a", Direction.WEAKENS, Objective.RPO, Severity.CRITICAL, "s", "w")
-    change = Change("a.b", "a", "", DriftClass.CHANGED_INFORMATIONAL, Severity.CRITICAL, "m", impacts=(impact,))
+    change = Change(
+        "a.b", "a", "", DriftClass.CHANGED_INFORMATIONAL, Severity.CRITICAL, "m", impacts=(impact,)
+    )
     assert change.is_open
     assert change.recovery_critical
     assert "no apply" in change.to_finding().hint

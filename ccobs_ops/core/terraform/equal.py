@@ -64,7 +64,10 @@ def blank(value: Any) -> bool:
 
 def equal(one: Any, other: Any) -> bool:
     """Whether they mean the same, the order of lists included."""
-    return (one == other and type(one) is type(other)) or _canonical(one, True) == _canonical(other, True)
+    same = one == other and repr(one) == repr(
+        other
+    )  # within lists and objects True == 1, and their texts differ
+    return same or _canonical(one, True) == _canonical(other, True)
 
 
 def equal_unordered(one: Any, other: Any) -> bool:

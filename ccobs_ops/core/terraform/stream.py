@@ -126,7 +126,9 @@ class _Walker:
             except ValueError:
                 raise self._broken("a number has too many digits") from None
             else:
-                if end < len(self._buffer) or not self._more(wanted):
+                # a number may go on in what was not read yet: 1 . 5, 2 e -3
+                whole = end < len(self._buffer) - (3 if isinstance(value, int | float) else 0)
+                if whole or not self._more(wanted):
                     self._at = end
                     return value
             wanted *= 2
