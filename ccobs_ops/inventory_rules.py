@@ -15,6 +15,7 @@ from itertools import combinations
 from ccobs_ops.core.units import format_duration
 from ccobs_ops.inventory import Credentials, Inventory, Postgres, Store
 from ccobs_ops.inventory_problems import Key, did_you_mean
+from ccobs_ops.inventory_terraform import TerraformRoot
 
 _URL_PASSWORD = re.compile(r"[a-z][a-z0-9+.-]*://[^/@?#\s]*:[^/@?#\s]+@", re.IGNORECASE)
 _KEYWORD_PASSWORD = re.compile(r"(?:^|[\s?&])(?:ssl)?password\s*=", re.IGNORECASE)
@@ -49,6 +50,8 @@ def violations(inventory: Inventory, *, store_names: Collection[str]) -> Iterato
                 "take it out, name it as `password: file:PATH` or `password: env:NAME`, and change it if others saw it",
                 ((*key, "dsn"),),
             )
+    for name, root in inventory.terraform.items():
+        yield from _terraform(("terraform", name), name, root, inventory)
     if inventory.ledger is not None and _holds_password(inventory.ledger):
         yield Violation(
             ("ledger",),
@@ -56,6 +59,50 @@ def violations(inventory: Inventory, *, store_names: Collection[str]) -> Iterato
             "name where the URL is instead: env:NAME, file:PATH or secretsmanager:ARN",
             (("ledger",),),
         )
+
+
+def _terraform(key: Key, name: str, root: TerraformRoot, inventory: Inventory) -> Iterator[Violation]:
+    """The other roots and targets that a root names are there, and what is never looked at is not promised."""
+    named = [("parity_with", other) for other in (root.parity_with,) if other is not None]
+    named += [("account", other) for other in (root.account.also_managed_by if root.account else ())]
+    for part, other in named:
+        where = (*key, part)
+        if other == name:
+            yield Violation(where, "a root cannot be compared with itself", "name another root", (where,))
+        elif other not in inventory.terraform:
+            hint = did_you_mean(other, inventory.terraform) or f"roots: {', '.join(inventory.terraform)}"
+            yield Violation(where, f"there is no terraform root {other!r}", hint, (where,))
+    targets = {f"postgres/{each}" for each in inventory.postgres}
+    for target in root.remediation.validated_by.values():
+        if target not in targets:
+            where = (*key, "remediation", "validated_by")
+            hint = did_you_mean(target, targets) or f"targets: {', '.join(sorted(targets)) or 'none'}"
+            yield Violation(
+                where, f"there is no target {target!r} that is validated", hint, (where, ("postgres",))
+            )
+    for variable, value in root.settings.items():
+        if _SECRET_SETTING.search(variable) or _URL_PASSWORD.match(value):
+            where = (*key, "settings", variable)
+            yield Violation(
+                where,
+                f"{variable} looks like a secret that is written down",
+                f"name it under `environment: {{{variable}: env:{variable}}}` instead",
+                (where,),
+            )
+    for part, value in root.backend_config.items():
+        if _SECRET_SETTING.search(part) or _URL_PASSWORD.match(value):
+            where = (*key, "backend_config", part)
+            yield Violation(
+                where,
+                f"{part} looks like a secret that is written down, and would be on a command line",
+                "hand it to the backend by its environment variable, under `environment`",
+                (where,),
+            )
+
+
+_SECRET_SETTING = re.compile(
+    r"password|passwd|secret|token(?!_file|_bucket)|access_key|private_key", re.IGNORECASE
+)
 
 
 def _holds_password(text: str) -> bool:

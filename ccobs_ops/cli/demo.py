@@ -1,4 +1,4 @@
-"""`ccobs-ops demo`: one nightly validation of a lab through Dagster, from nothing to a table of what it proved."""
+"""`ccobs-ops demo`: one nightly validation and drift scan of a lab through Dagster, to a table of what they proved."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ STATUS_DEADLINE_SECONDS = 60.0
 POLL_SECONDS = 0.3
 LOG_TAIL_LINES = 25
 JOB = "nightly_validation"
+SCAN = "terraform_scan"
 
 app = typer.Typer()
 
@@ -57,7 +58,7 @@ def demo(
     ] = False,
     port: Annotated[int, typer.Option(help="Port of the UI, on 127.0.0.1.")] = 3000,
 ) -> None:
-    """Start a lab, run the nightly validation through Dagster, and show what it proved.
+    """Start a lab, run the nightly validation and the drift scan through Dagster, and show what they proved.
 
     Exit status: 0 when every target is proven, 1 when one is refuted, 3 when one is not known.
     """
@@ -119,7 +120,7 @@ def _lab(lab_dir: Path, scale: float, watch: _Watch) -> Lab:
         if all(look.state == "dead" for look in looks):
             _say(f"the lab in {_short(lab_dir)} has ended; starting a new one")
             take_down(lab_dir)
-    _say(f"lab in {_short(lab_dir)}: PostgreSQL, two S3 regions, an agent; on 127.0.0.1 only")
+    _say(f"lab in {_short(lab_dir)}: PostgreSQL, two S3 regions, an agent, Terraform; on 127.0.0.1 only")
     with watch.step("lab up"):
         return Lab.up(lab_dir, scale=scale, say=lambda line: _say(f"  {line}"))
 
@@ -141,8 +142,8 @@ def _nightly(lab: Lab, home: Path, day: str, watch: _Watch) -> None:
     log = lab.directory / "logs" / "dagster.log"
     log.parent.mkdir(exist_ok=True)
     settings = environment({"DAGSTER_HOME": str(home), "CCOBS_INVENTORY": str(lab.inventory_path)})
-    argv = [sys.executable, "-m", "ccobs_ops.launch", JOB, "--partition", day]
-    _say(f"\n{JOB}, partition {day}, through Dagster (log: {_short(log)})")
+    argv = [sys.executable, "-m", "ccobs_ops.launch", JOB, SCAN, "--partition", day]
+    _say(f"\n{JOB}, partition {day}, and {SCAN}, through Dagster (log: {_short(log)})")
     began = time.monotonic()
     with Ledger.of(load(lab.inventory_path)) as ledger, log.open("wb") as output:
         told: dict[str, tuple[str, float]] = {}

@@ -84,7 +84,8 @@ def print_targets(targets: Sequence[TargetStatus]) -> None:
                 Text(each.reason),
             )
         out.print(Padding(rows, (0, 0, 0, 2), expand=False))
-        for name, value in (("rto", target.rto_seconds), ("rpo", target.rpo_seconds)):
+        measured = (("rto", target.rto_seconds), ("rpo", target.rpo_seconds))
+        for name, value in measured if target.target.startswith("postgres/") else ():
             limit = getattr(target.objectives, name)
             line = Text(f"  {name.upper()}  ")
             if value is None:

@@ -113,7 +113,7 @@ def _changes(rows: Sequence[Mapping[str, Any]], out: Console, *, heading: str = 
     for row in rows[:_MOST_CHANGES]:
         line = Text("  ", overflow="fold")
         line.append(row["severity"], style=_STYLES[Severity(row["severity"]).value])
-        line.append(f" {row['class']}  ", style="dim")
+        line.append(f" {'/'.join(row['actions']) if heading else row['class']}  ", style="dim")
         line.append(row["address"], style="bold")
         if row.get("ignored_by"):
             line.append(f"  (ignored until {row['ignored_by']['expires']})", style="dim")

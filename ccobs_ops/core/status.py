@@ -1,7 +1,8 @@
 """Every target at a glance: what was last found, how old the newest proof is, and whether that keeps the promises.
 
 A target is as good as the worst that is known of it. What was never exercised is UNKNOWN, and so is what was proven too
-long ago: proofs are made nightly, so one that is older than the objective `backup_age` says nothing about today.
+long ago: a restore is proven nightly and counts for `backup_age`, a drift scan is repeated every few minutes and counts
+for `time_to_detect`.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from ccobs_ops.core.ledger import Ledger
 from ccobs_ops.core.units import format_duration, format_seconds
 from ccobs_ops.inventory import Inventory, Objectives
 
-PROOFS = {"postgres": ("backup", "window", "validation")}
+PROOFS = {"postgres": ("backup", "window", "validation"), "terraform": ("drift",)}
 """The capabilities that every target of a noun must have proven; others are shown when they were exercised."""
-EXTRAS = {"postgres": ("restore", "retention")}
-COMPONENTS = {"postgres": ("wal", "canary")}
+EXTRAS = {"postgres": ("restore", "retention"), "terraform": ("remediation", "acceptance")}
+COMPONENTS: dict[str, tuple[str, ...]] = {"postgres": ("wal", "canary"), "terraform": ()}
 """The parts of the agent that look after a target and give signs of life."""
+COUNTS_FOR = {"postgres": "backup_age", "terraform": "time_to_detect"}
+"""The objective that says for how long a proof of a noun counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +76,16 @@ def worst(verdicts: Iterable[Verdict]) -> Verdict:
 def objectives_of(inventory: Inventory, target: str) -> Objectives | None:
     """What `target` (noun/name) promises, or None when the inventory does not have it."""
     noun, _, name = target.partition("/")
-    found = inventory.postgres.get(name) if noun == "postgres" else None
+    found = getattr(inventory, noun).get(name) if noun in PROOFS else None
     return found.objectives if found else None
 
 
 def look(inventory: Inventory, ledger: Ledger, *, now: datetime) -> tuple[TargetStatus, ...]:
     """The status of every target of `inventory` at the moment `now`, as the ledger has it."""
     return tuple(
-        _target(ledger, "postgres", name, found.objectives, now) for name, found in inventory.postgres.items()
+        _target(ledger, noun, name, found.objectives, now)
+        for noun in PROOFS
+        for name, found in getattr(inventory, noun).items()
     )
 
 
@@ -116,12 +121,13 @@ def _proof(
 ) -> CapabilityStatus:
     known = _extra(ledger, target, capability, now)
     verdict, reason = known.verdict, known.reason
-    limit = objectives.backup_age
+    objective = COUNTS_FOR[target.partition("/")[0]]
+    limit: timedelta = getattr(objectives, objective)
     latest = known.latest
     if latest is not None and verdict is Verdict.PASSED and now - latest.finished_at > limit:
         verdict = Verdict.UNKNOWN
         age = format_seconds((now - latest.finished_at).total_seconds())
-        reason = f"it passed {age} ago, and counts for {format_duration(limit)} (backup_age)"
+        reason = f"it passed {age} ago, and counts for {format_duration(limit)} ({objective})"
     return CapabilityStatus(
         capability, verdict, reason, latest, known.proof_age_seconds, known.passed_in_a_row, counts=True
     )

@@ -39,9 +39,9 @@ class History:
 
     @classmethod
     def of(cls, ledger: Ledger, target: str) -> History:
-        """As the ledger has it. Scans that could not read everything add to what is known and end nothing."""
+        """As the ledger has it. Repairs look too; what could not read everything adds to what is known and ends nothing."""
         seen: dict[Key, datetime] = {}
-        for exercise in ledger.exercises(target=target, capability=CAPABILITY, limit=_LOOK_BACK):
+        for exercise in ledger.exercises(target=target, limit=_LOOK_BACK):
             for row in exercise.details.get("changes", ()):
                 at = datetime.fromisoformat(row.get("first_seen") or exercise.started_at.isoformat())
                 paths = [str(each["path"]) for each in row.get("attributes", ())] or [""]

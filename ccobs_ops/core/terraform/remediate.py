@@ -101,13 +101,13 @@ def _remediate(ctx: Context, root: Root, recorder: Recorder, asked: Asked, stack
     if not chosen or saved is None:
         recorder.claim(passed("permitted", "there is nothing to do: no drift that an apply would put back"))
         return "nothing to do"
-    recorder.claim(passed("permitted", f"{len(chosen)} changes, none against the policy"))
+    recorder.claim(passed("permitted", f"{counted(len(chosen))}, none of them against the policy"))
     if asked.dry_run:
         recorder.details["next"] = [
             f"ccobs-ops terraform remediate {root.name}{' --accept' if asked.accept else ''} --no-dry-run"
             f" --confirm {root.name}"
         ]
-        return f"dry run: {len(chosen)} changes would be made"
+        return f"dry run: {counted(len(chosen))} would be made"
     return _apply_or_propose(ctx, root, recorder, asked, seen, chosen, saved)
 
 
@@ -228,7 +228,7 @@ def _apply(
         recorder.find("apply_failed", Severity.CRITICAL, root.target, first.told, first.hint)
         recorder.claim(failed("applied", f"terraform apply failed: {first.told}"))
     else:
-        recorder.claim(passed("applied", f"plan {proposal.digest[:12]}: {len(chosen)} changes"))
+        recorder.claim(passed("applied", f"plan {proposal.digest[:12]}: {counted(len(chosen))}"))
     return _resolve(ctx, root, recorder, asked, chosen)
 
 
@@ -289,13 +289,13 @@ def _resolve(
         recorder.claim(
             passed("recorded", "the state says what is there; the configuration still says otherwise")
         )
-        return f"{len(touched)} objects accepted into the state; write them into the configuration"
+        return f"{counted(len(touched), 'object')} accepted into the state; write that into the configuration"
     clean = second.claim("no_drift")
     if clean is None or clean.verdict is not Verdict.PASSED:
         recorder.claim(failed("resolved", f"the second scan is not clean: {second.reason}"))
         return None
     recorder.claim(passed("resolved", f"the second scan ({second.id}) is clean"))
-    return f"{len(touched)} objects put back; the second scan is clean"
+    return f"{counted(len(touched), 'object')} put back; the second scan is clean"
 
 
 def _meaning(seen: Seen, chosen: tuple[Change, ...]) -> str:
@@ -311,3 +311,8 @@ def _meaning(seen: Seen, chosen: tuple[Change, ...]) -> str:
     state = seen.observation.state
     facts = [rows, seen.observation.source.digest, str(state)]
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def counted(number: int, what: str = "change") -> str:
+    """`1 change`, `2 changes`."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

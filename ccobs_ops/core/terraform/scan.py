@@ -94,7 +94,7 @@ def look(ctx: Context, root: Root, recorder: Recorder, stack: ExitStack, *, side
         )
         drift = replace(drift, unread=tuple(dict.fromkeys((*observation.unread, *drift.unread))))
         drift = account_of(ctx, root, recorder, drift, refresh)
-        drift = parity_of(ctx, root, recorder, drift, refresh)
+        drift = parity_of(ctx, root, recorder, drift, refresh, rules)
         drift = blame(ctx, root, recorder, drift, since=earlier.last_clean, now=now)
         drift = replace(drift, changes=ranked(drift.changes))
     return Seen(observation, drift, earlier)

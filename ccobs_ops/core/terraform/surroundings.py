@@ -14,6 +14,7 @@ from ccobs_ops.core.exercise import Recorder
 from ccobs_ops.core.terraform import cloudtrail, parity
 from ccobs_ops.core.terraform.change import Change, Drift, Unread
 from ccobs_ops.core.terraform.document import PlanDocument
+from ccobs_ops.core.terraform.impact import ImpactRules
 from ccobs_ops.core.terraform.observe import state_of
 from ccobs_ops.core.terraform.root import Root, opened
 from ccobs_ops.core.terraform.unmanaged import find_unmanaged
@@ -45,6 +46,7 @@ def account_of(ctx: Context, root: Root, recorder: Recorder, drift: Drift, own: 
             documents,
             kinds=account.kinds,
             also=account.types,
+            per_second=account.requests_per_second,
             sleep=ctx.sleep,
             timer=ctx.timer,
         )
@@ -63,14 +65,17 @@ def account_of(ctx: Context, root: Root, recorder: Recorder, drift: Drift, own: 
     )
 
 
-def parity_of(ctx: Context, root: Root, recorder: Recorder, drift: Drift, own: PlanDocument) -> Drift:
+def parity_of(
+    ctx: Context, root: Root, recorder: Recorder, drift: Drift, own: PlanDocument, rules: ImpactRules
+) -> Drift:
     """`drift` with the differences between a dr root and its primary that would break a failover, as notes."""
     primary = root.config.parity_with
     if primary is None:
         return drift
     try:
         with recorder.phase("parity"), opened(ctx.inventory, primary) as other:
-            notes = parity.compare(own, state_of(other), name=root.name, primary_name=primary)
+            held = state_of(other)
+            notes = parity.compare(own, held, name=root.name, primary_name=primary, rules=rules)
     except OpsError as error:
         missing = Unread("parity_not_compared", f"terraform/{primary}", error.message, error.hint)
         return replace(drift, unread=(*drift.unread, missing))
