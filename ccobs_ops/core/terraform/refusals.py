@@ -212,18 +212,17 @@ def _mixed(change: Change, drifted: Change) -> list[Refusal]:
 def _explained(
     planned: AttributeChange, known: Mapping[str, AttributeChange], drift_class: DriftClass
 ) -> bool:
-    """Whether the plan only puts an attribute back to what it was before the drift."""
-    path = planned.path
-    if path in known:
-        # of what was accepted into the state, only the configuration still knows what it was before
-        accepted = drift_class is DriftClass.ACCEPTED_BUT_DIVERGENT
-        return accepted or known[path].sensitive or known[path].before == planned.after
-    # a map or list may be reported as a whole on one side, and by its elements on the other
-    return any(_within(path, each) or _within(each, path) for each in known)
+    """Whether the plan only puts an attribute back to what it was before the drift.
 
-
-def _within(inner: str, outer: str) -> bool:
-    return inner.startswith((f"{outer}.", f"{outer}["))
+    Compared by the marks of the whole values, since what is shown is redacted and cut; what has none cannot be compared, and
+    is not explained. Of what was accepted into the state, only the configuration still knows what it was before.
+    """
+    drifted = known.get(planned.path)
+    if drifted is None:
+        return False
+    if drift_class is DriftClass.ACCEPTED_BUT_DIVERGENT:
+        return True
+    return drifted.before_mark is not None and drifted.before_mark == planned.after_mark
 
 
 def _too_young(case: Case, drifted: Change) -> list[Refusal]:

@@ -168,6 +168,28 @@ class CreateFile(_Step):
         self.path.unlink(missing_ok=True)
 
 
+class CrashProvider(_Step):
+    """Make the Terraform provider end when it reads a bucket, for as long as a control file is there."""
+
+    kind: Literal["crash_provider"] = "crash_provider"
+    path: Path
+
+    def describe(self) -> str:
+        """What this breaks, exactly."""
+        return f"created {self.path}: the provider ends when it reads a bucket"
+
+    def apply(self, lab: Lab, folder: Path) -> None:
+        """Create the file."""
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.path.touch()
+
+    def undo(self, lab: Lab, folder: Path) -> None:
+        """Remove it, and start the provider afresh instead of waiting for its supervisor."""
+        self.path.unlink(missing_ok=True)
+        if lab.runs("terraform"):
+            lab.restart_service("terraform")
+
+
 class ReplaceFile(_Step):
     """Write another text into one of the lab's private files."""
 
@@ -222,6 +244,7 @@ Action = Annotated[
     | FlipBit
     | StopService
     | CreateFile
+    | CrashProvider
     | ReplaceFile
     | ReplaceObject
     | SetVersioning

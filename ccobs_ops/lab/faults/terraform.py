@@ -6,7 +6,7 @@ import json
 from datetime import UTC, datetime
 
 from ccobs_ops.core.errors import OpsError
-from ccobs_ops.lab.faults.actions import Action, CreateFile, KeptObject, ReplaceFile, ReplaceObject
+from ccobs_ops.lab.faults.actions import Action, CrashProvider, KeptObject, ReplaceFile, ReplaceObject
 from ccobs_ops.lab.faults.base import Site
 from ccobs_ops.lab.faults.buckets import (
     DeleteBucket,
@@ -97,7 +97,7 @@ def state_corrupt(site: Site) -> tuple[Action, ...]:
 
 def provider_crash(site: Site) -> tuple[Action, ...]:
     """The provider ends whenever it is asked to read a bucket."""
-    return (CreateFile(path=site.lab.plan.state_dir / "terraform" / "provider.crash"),)
+    return (CrashProvider(path=site.lab.plan.state_dir / "terraform" / "provider.crash"),)
 
 
 def credentials_expired(site: Site) -> tuple[Action, ...]:

@@ -118,7 +118,6 @@ def _serve(provider: LabProvider, port: int, reattach: Path) -> None:
     controller_rpc.add_GRPCControllerServicer_to_server(Controller(), server)
     stdio_rpc.add_GRPCStdioServicer_to_server(Stdio(), server)
     server.add_insecure_port(f"127.0.0.1:{port}")
-    server.start()
     document = {
         ADDRESS: {
             "Protocol": "grpc",
@@ -133,6 +132,7 @@ def _serve(provider: LabProvider, port: int, reattach: Path) -> None:
     with os.fdopen(descriptor, "w") as file:
         json.dump(document, file)
     fresh.replace(reattach)
+    server.start()
     print(f"serving {ADDRESS} on 127.0.0.1:{port}", flush=True)
     server.wait_for_termination()
 
