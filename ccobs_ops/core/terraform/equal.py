@@ -148,10 +148,10 @@ def _walk(before: Any, after: Any, unknown: Any, where: tuple[str | int, ...]) -
 
 def _marks(unknown: Any) -> bool:
     """Whether anything below is marked."""
-    if isinstance(unknown, Mapping):
-        return any(_marks(each) for each in unknown.values())
+    if isinstance(unknown, dict):
+        return any(each is not False and _marks(each) for each in unknown.values())
     if isinstance(unknown, list):
-        return any(_marks(each) for each in unknown)
+        return any(each is not False and _marks(each) for each in unknown)
     return unknown is True
 
 

@@ -19,18 +19,17 @@ from ccobs_ops.core.redaction import MASK, REDACT
 SHORT = 4
 """Shorter values are masked where they are the whole value, not where they are part of a longer text."""
 SHOWN_CHARS = 1000
+_BLOCK = 1 << 18
 _NEVER = frozenset({"", MASK})
 
 
 def marked(mark: Any) -> bool:
     """Whether a mark marks anything. A mark of a form that is not known counts as one."""
-    if mark is None or mark is False:
-        return False
-    if isinstance(mark, Mapping):
-        return any(marked(each) for each in mark.values())
+    if isinstance(mark, dict):
+        return any(each is not False and marked(each) for each in mark.values())
     if isinstance(mark, list):
-        return any(marked(each) for each in mark)
-    return True
+        return any(each is not False and marked(each) for each in mark)
+    return mark is not None and mark is not False
 
 
 def at(mark: Any, where: Iterable[str | int]) -> bool:
@@ -47,7 +46,7 @@ def at(mark: Any, where: Iterable[str | int]) -> bool:
 
 def either(one: Any, other: Any) -> Any:
     """A mark for what `one` or `other` marks."""
-    if not marked(one):
+    if one == other or not marked(one):
         return other
     if not marked(other):
         return one
@@ -71,15 +70,17 @@ class Veil:
 
     def learn(self, value: Any, mark: Any) -> None:
         """Everything in `value` that `mark` marks is secret from now on."""
-        if not marked(mark):
+        if mark is None or mark is False:
             return
-        if isinstance(mark, Mapping) and isinstance(value, Mapping):
-            for key, each in value.items():
-                self.learn(each, mark.get(key))
+        if isinstance(mark, dict) and isinstance(value, dict):
+            for key, below in mark.items():
+                if below is not False and key in value:
+                    self.learn(value[key], below)
         elif isinstance(mark, list) and isinstance(value, list):
-            for index, each in enumerate(value):
-                self.learn(each, _nth(mark, index))
-        else:
+            for each, below in zip(value, mark, strict=False):
+                if below is not False:
+                    self.learn(each, below)
+        elif marked(mark):
             self._known.update(_scalars(value))
 
     def drawn(self, seen: Iterable[str], words: Collection[str] = ()) -> Drawn:
@@ -87,13 +88,50 @@ class Veil:
 
         `words` are names of attributes, which stay what they are where they are the key of an object.
         """
-        text = "\n".join(seen)
-        forms: set[str] = set()
         whole = self._known - _NEVER
-        for secret in whole:
-            if len(secret) >= SHORT:
-                forms.update(form for form in _forms(secret) if form in text)
-        return Drawn(whole, forms, frozenset(words))
+        forms = {form for secret in whole if len(secret) >= SHORT for form in _forms(secret)}
+        return Drawn(whole, _within(forms, seen), frozenset(words))
+
+
+def _within(forms: Collection[str], seen: Iterable[str]) -> set[str]:
+    """Those of `forms` that stand anywhere in `seen`.
+
+    There may be tens of thousands of either. So both ends of each form are looked up among all pieces of a text of that length,
+    and only those that are there are searched for.
+    """
+    found: set[str] = set()
+    by_size = {size: [form for form in forms if _piece(form) == size] for size in _PIECES}
+    for text in _joined(seen):
+        for size, candidates in by_size.items():
+            if not candidates:
+                continue
+            pieces = {text[at : at + size] for at in range(len(text) - size + 1)}
+            found.update(
+                form
+                for form in candidates
+                if form[:size] in pieces and form[-size:] in pieces and form in text
+            )
+    return found
+
+
+_PIECES = (SHORT, 8)
+
+
+def _piece(form: str) -> int:
+    return _PIECES[len(form) >= _PIECES[1]]
+
+
+def _joined(seen: Iterable[str]) -> Iterator[str]:
+    """The texts in blocks of some size, none of them cut."""
+    block: list[str] = []
+    size = 0
+    for text in seen:
+        block.append(text)
+        size += len(text)
+        if size > _BLOCK:
+            yield "\n".join(block)
+            block, size = [], 0
+    yield "\n".join(block)
 
 
 class Drawn:
