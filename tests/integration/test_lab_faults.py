@@ -217,5 +217,14 @@ def test_every_fault_is_listed_with_where_it_applies() -> None:
         "timeline-history-missing",
         "store-down",
         "canary-stopped",
+        "drift-change",
+        "drift-delete",
+        "drift-retention",
+        "drift-untag",
+        "drift-unmanaged",
+        "state-locked",
+        "state-corrupt",
+        "provider-crash",
+        "credentials-expired",
     }
     assert all(fault.targets and fault.help for fault in REGISTRY)

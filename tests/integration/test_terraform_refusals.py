@@ -14,7 +14,7 @@ import pytest
 from ccobs_ops.core.errors import RefusedError, UsageError
 from ccobs_ops.core.exercise import Verdict
 from ccobs_ops.core.terraform import approval, remediate
-from ccobs_ops.core.terraform.approval import approve, plan_file, proposals
+from ccobs_ops.core.terraform.approval import approve, plan_file
 from ccobs_ops.core.terraform.remediate import Asked
 from ccobs_ops.inventory_terraform import Freeze, IgnoreRule
 from ccobs_ops.lab.s3 import client
@@ -273,7 +273,7 @@ def test_accepted_drift_is_recorded_and_stays_divergent(roots: Roots) -> None:
     after = roots.scan()
     assert classes(after) == {"lab_bucket.vault": "accepted_but_divergent"}, why(after)
     assert after.verdict is Verdict.FAILED
-    used = proposals(roots.ctx.ledger, "terraform/production")[0]
+    used = approval.find(roots.ctx.ledger, exercise.details["proposal"])
     assert used.status(datetime.now(UTC)) == "applied" and used.approved_by == "ada"
     assert not plan_file(roots.ctx.inventory, used).exists()
     back = roots.with_policy(approval=False).repair()

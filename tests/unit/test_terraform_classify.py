@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Sequence
 from datetime import date
 from pathlib import Path
@@ -193,6 +194,69 @@ def test_what_was_accepted_is_divergent_until_the_configuration_says_so(tmp_path
 def test_an_accepted_deletion_is_divergent_while_it_would_be_created_again(tmp_path: Path) -> None:
     change = only(drift_of(tmp_path, (), [entry(A, None, {"x": 1})], accepted={(A, "")}))
     assert change.drift_class is DriftClass.ACCEPTED_BUT_DIVERGENT
+
+
+def test_what_was_accepted_says_what_the_divergence_does_to_recovery(tmp_path: Path) -> None:
+    changes = [entry("aws_db_instance.a", {"multi_az": False}, {"multi_az": True})]
+    change = only(drift_of(tmp_path, (), changes, accepted={("aws_db_instance.a", "multi_az")}))
+    assert (change.recovery_critical, change.severity, change.actions) == (
+        True,
+        Severity.CRITICAL,
+        ("update",),
+    )
+    assert [(each.before, each.after) for each in change.attributes] == [(True, False)]
+    gone = only(
+        drift_of(
+            tmp_path,
+            (),
+            [entry("aws_s3_bucket.b", None, {"bucket": "b"})],
+            accepted={("aws_s3_bucket.b", "")},
+        )
+    )
+    assert gone.recovery_critical
+
+
+SECRET_MARKS = {"sensitive": {"password": True}}
+
+
+@pytest.mark.parametrize(
+    ("was", "wanted", "same"),
+    [
+        ("old-secret", "old-secret", True),
+        ("old-secret", "new-secret", False),
+        (1234, 1234.0, True),
+        ({"a": [1, 2], "b": None}, {"a": [1, 2]}, True),
+        ({"a": [1, 2]}, {"a": [2, 1]}, False),
+        ("x" * 5000 + "a", "x" * 5000 + "b", False),
+        (None, "", True),
+        (True, 1, False),
+    ],
+)
+def test_values_that_are_masked_or_cut_can_still_be_compared(
+    was: Any, wanted: Any, same: bool, tmp_path: Path
+) -> None:
+    drift = [entry(A, {"password": was}, {"password": "by hand"}, **SECRET_MARKS)]
+    changes = [entry(A, {"password": "by hand"}, {"password": wanted}, **SECRET_MARKS)]
+    refresh, plan = read_plans(
+        [write(tmp_path / "r", document(drift)), write(tmp_path / "p", document((), changes))]
+    )
+    found = classify(refresh, plan, impact=RULES, today=TODAY).changes[0].attributes
+    planned = consequences(plan, impact=RULES)[0].attributes
+    assert [each.path.split(".")[0].split("[")[0] for each in (found[0], planned[0])] == ["password"] * 2
+    one = {each.path: each.before_mark for each in found}
+    other = {each.path: each.after_mark for each in planned}
+    assert (one == other) is same
+    assert None not in one.values()
+    for mark in (*one.values(), *other.values()):
+        assert mark not in json.dumps([each.to_json() for each in (*found, *planned)])
+        assert str(mark) not in repr((found, planned))
+
+
+def test_what_is_not_known_yet_has_no_mark(tmp_path: Path) -> None:
+    (plan,) = read_plans(
+        [write(tmp_path / "p", document((), [entry(A, {"x": 1}, {}, ["update"], unknown={"x": True})]))]
+    )
+    assert consequences(plan, impact=RULES)[0].attributes[0].after_mark is None
 
 
 def check(status: str, *, instances: bool = True) -> dict[str, Any]:

@@ -85,11 +85,11 @@ class Proposal:
 
 def proposals(ledger: Ledger, target: str | None = None) -> list[Proposal]:
     """All proposals of `target`, or of every root, newest first, with what became of them."""
-    found: dict[str, Proposal] = {}
-    for event in reversed(ledger.events(target=target, limit=_MOST_EVENTS)):
-        if event.kind == PROPOSED:
-            found[event.subject] = _proposal(event)
-        elif event.kind in (APPROVED, USED) and event.subject in found:
+    events = ledger.events(target=target, limit=_MOST_EVENTS)[::-1]
+    # first all proposals: the clocks of two hosts may disagree about what came first
+    found = {event.subject: _proposal(event) for event in events if event.kind == PROPOSED}
+    for event in events:
+        if event.kind in (APPROVED, USED) and event.subject in found:
             known = found[event.subject]
             if event.kind == APPROVED and known.approved_by is None:
                 known = replace(

@@ -1,6 +1,7 @@
-"""Who holds the state lock, asked of the backend itself: a scan takes no lock, so as not to stand in anybody's way.
+"""What the backend itself says: who holds the state lock, and which serial the state has.
 
-Known backends: local files, and S3 with a lock file or a DynamoDB table. Of others nothing is said.
+A scan takes no lock, so as not to stand in anybody's way. Known backends: local files, and S3 with a lock file or a DynamoDB
+table. Of others nothing is said about locks, and Terraform is asked for the state.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ccobs_ops.core.redaction import REDACT
+from ccobs_ops.core.terraform.runner import StateVersion
 
 if TYPE_CHECKING:
     from ccobs_ops.core.terraform.root import Root
@@ -52,6 +55,33 @@ def look(root: Root) -> Look:
     return Look(problem=f"locks of the backend {kind!r} cannot be looked at")
 
 
+def version(root: Root) -> StateVersion | None:
+    """Serial and lineage of the state of `root` as it is now, from its first bytes; None where only Terraform can tell.
+
+    A quarter of a second less than asking Terraform. Never raises.
+    """
+    kind, config = _backend(root)
+    try:
+        if kind == "local":
+            with _local_state(root, config).open("rb") as file:
+                return StateVersion.of(file.read(_LONGEST))
+        if kind == "s3":
+            from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+
+            try:
+                answer = _client(root, config, "s3").get_object(
+                    Bucket=str(config.get("bucket") or ""),
+                    Key=_s3_key(root, config),
+                    Range=f"bytes=0-{_LONGEST - 1}",
+                )
+                return StateVersion.of(answer["Body"].read(_LONGEST))
+            except (BotoCoreError, ClientError):
+                return None
+    except OSError:
+        return None
+    return None
+
+
 def _backend(root: Root) -> tuple[str, dict[str, Any]]:
     try:
         document = json.loads(root.backend_file.read_text())
@@ -60,12 +90,15 @@ def _backend(root: Root) -> tuple[str, dict[str, Any]]:
         return "local", {}
 
 
-def _local(root: Root, config: Mapping[str, Any]) -> Look:
+def _local_state(root: Root, config: Mapping[str, Any]) -> Path:
     if root.config.workspace == "default":
-        state = root.directory / (config.get("path") or "terraform.tfstate")
-    else:
-        folder = root.directory / (config.get("workspace_dir") or "terraform.tfstate.d")
-        state = folder / root.config.workspace / "terraform.tfstate"
+        return root.directory / (config.get("path") or "terraform.tfstate")
+    folder = root.directory / (config.get("workspace_dir") or "terraform.tfstate.d")
+    return folder / root.config.workspace / "terraform.tfstate"
+
+
+def _local(root: Root, config: Mapping[str, Any]) -> Look:
+    state = _local_state(root, config)
     try:
         return Look(_parse((state.parent / f".{state.name}.lock.info").read_bytes()))
     except FileNotFoundError:
@@ -74,12 +107,17 @@ def _local(root: Root, config: Mapping[str, Any]) -> Look:
         return Look(problem=f"the lock of {state} cannot be read: {error.strerror}")
 
 
+def _s3_key(root: Root, config: Mapping[str, Any]) -> str:
+    key = str(config.get("key") or "")
+    if root.config.workspace == "default":
+        return key
+    return f"{config.get('workspace_key_prefix') or 'env:'}/{root.config.workspace}/{key}"
+
+
 def _s3(root: Root, config: Mapping[str, Any]) -> Look:
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
 
-    key = str(config.get("key") or "")
-    if root.config.workspace != "default":
-        key = f"{config.get('workspace_key_prefix') or 'env:'}/{root.config.workspace}/{key}"
+    key = _s3_key(root, config)
     bucket = str(config.get("bucket") or "")
     try:
         if config.get("use_lockfile"):

@@ -142,8 +142,9 @@ def _moved(root: Root, recorder: Recorder, states: list[StateVersion | None], so
     unread: list[Unread] = []
     try:
         with recorder.phase("state"):
-            after = runner.pulled(root.terraform)
-        if any(one is not None and one != after for one in states):
+            after = locks.version(root) or runner.pulled(root.terraform)
+        nothing_yet = not after.lineage and all(one is None or one.serial == 0 for one in states)
+        if not nothing_yet and any(one is not None and one != after for one in states):
             told = "; ".join(str(one) for one in [*states, after])
             unread.append(
                 Unread(
