@@ -1,6 +1,7 @@
 """`python -m bench.terraform`: what a scan finds, and what it costs. See docs/benchmarks.md.
 
-`--corpus` recall and precision on seeded changes and noise; `--parse` a plan of 20,000 resources. Without either, both.
+`--corpus` recall and precision on seeded changes and noise; `--parse` a plan of 20,000 resources; `--wall` a scan of 1 and of
+50 roots against Terraform by hand. Without any, the first two.
 Exit status: 0 every promise held, 1 one was broken.
 """
 
@@ -27,6 +28,10 @@ def main() -> int:
     """Measure, print, write."""
     options = _options()
     console = Console(width=None if sys.stdout.isatty() else 130)
+    if options.wall:
+        from bench.terraform import wall
+
+        return wall.main(options.json)
     everything = not (options.corpus or options.parse)
     document: dict[str, Any] = {
         "host": {
@@ -98,6 +103,9 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.terraform", description=__doc__)
     parser.add_argument("--corpus", action="store_true", help="recall and precision only")
     parser.add_argument("--parse", action="store_true", help="the large plan only")
+    parser.add_argument(
+        "--wall", action="store_true", help="scans of 1 and 50 roots, side by side with Terraform by hand"
+    )
     parser.add_argument("--seed", type=int, default=1, help="the first seed of the corpus; default 1")
     parser.add_argument("--seeds", type=int, default=3, help="how many corpora; default 3")
     parser.add_argument("--resources", type=int, default=parse.RESOURCES, help="resources of the large plan")

@@ -87,8 +87,8 @@ def entry(
 def seeded(corpus: Corpus, count: int, chance: random.Random) -> None:
     """Add at least `count` changes, of every class in turn."""
     makers: list[Callable[[Corpus, str, random.Random], None]] = [
-        _deleted, _changed, _recovery, _informational, _ignored_recovery, _created, _updated, _removed, _moved, _accepted, _check,
-        _unmanaged, _unknown, _recovery, _changed,
+        _deleted, _changed, _recovery, _informational, _ignored_recovery, _created, _updated, _removed, _moved, _accepted,
+        _check, _unmanaged, _unknown, _recovery, _changed,
     ]  # fmt: skip
     for index in range(count):
         makers[index % len(makers)](corpus, f"n{index}", chance)

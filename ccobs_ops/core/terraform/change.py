@@ -7,7 +7,7 @@ before anything of this module is built.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -102,6 +102,9 @@ class AttributeChange:
     """One attribute: `before` and `after` are JSON values, redacted and bounded in length.
 
     `before` is what the state says and `after` what was found; for what a plan would do, `after` is what it would set.
+    What is masked or cut cannot be compared by these; the marks can. They are digests of the whole values, under a key that
+    this process made for itself: equal if the values mean the same, None if a value is not known. They are never written.
+
     `managed` says that an apply of the configuration would touch it; `after_unknown` that the value is not known yet.
     """
 
@@ -111,6 +114,8 @@ class AttributeChange:
     managed: bool = True
     sensitive: bool = False
     after_unknown: bool = False
+    before_mark: str | None = field(default=None, repr=False)
+    after_mark: str | None = field(default=None, repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """The stable JSON form."""

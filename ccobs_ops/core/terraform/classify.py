@@ -134,7 +134,7 @@ class _Work:
             return
         if drifted is not None and drifted.actions == ("delete",):
             if (entry.address, "") in self.accepted:
-                yield self.change(entry, DriftClass.ACCEPTED_BUT_DIVERGENT, (), _ACCEPTED)
+                yield self.divergent(entry, ())
             return
         mine = [
             each
@@ -145,13 +145,26 @@ class _Work:
         accepted = [each for each in mine if whole or (entry.address, each.path) in self.accepted]
         left = [each for each in mine if each not in accepted]
         if accepted or (whole and entry.actions != ("update",)):
-            yield self.change(entry, DriftClass.ACCEPTED_BUT_DIVERGENT, accepted, _ACCEPTED)
+            yield self.divergent(entry, accepted)
             if not left or whole:
                 return
         if (entry.actions != ("update",) and drifted is None) or (
             left and (drifted is None or any(not each.after_unknown for each in left))
         ):
             yield self.change(entry, DriftClass.PENDING, left, _would(entry))
+
+    def divergent(self, entry: Entry, differences: Sequence[Difference]) -> Change:
+        """What was accepted, told as the divergence that it is: `before` is the configuration, `after` what was accepted."""
+        turned = replace(
+            entry,
+            actions=("delete",) if entry.actions == ("create",) else entry.actions,
+            differences=tuple(map(_turned, entry.differences)),
+            tops=tuple(replace(top, before=top.after, after=top.before) for top in entry.tops),
+        )
+        found = self.change(
+            turned, DriftClass.ACCEPTED_BUT_DIVERGENT, tuple(map(_turned, differences)), _ACCEPTED
+        )
+        return replace(found, actions=entry.actions)
 
     def change(
         self, entry: Entry, drift_class: DriftClass, differences: Sequence[Difference], message: str
@@ -194,6 +207,16 @@ class _Work:
 
 
 _ACCEPTED = "it was accepted as it is, and the configuration still says otherwise"
+
+
+def _turned(difference: Difference) -> Difference:
+    return replace(
+        difference,
+        before=difference.after,
+        after=difference.before,
+        before_mark=difference.after_mark,
+        after_mark=difference.before_mark,
+    )
 
 
 def _event(entry: Entry) -> str | None:
@@ -244,6 +267,8 @@ def _shown(difference: Difference) -> AttributeChange:
         after=bounded(difference.after),
         sensitive=difference.sensitive,
         after_unknown=difference.after_unknown,
+        before_mark=difference.before_mark,
+        after_mark=difference.after_mark,
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from ccobs_ops.core.errors import UnknownError
 from ccobs_ops.core.terraform.change import Unread
-from ccobs_ops.core.terraform.equal import Leaf, differences, written
+from ccobs_ops.core.terraform.equal import Leaf, differences, mark_of, written
 from ccobs_ops.core.terraform.plan import Check, Difference, Entry, Held, PlanDocument, Top, without_indexes
 from ccobs_ops.core.terraform.rules import kept, vocabulary
 from ccobs_ops.core.terraform.sensitive import Drawn, Veil, at, either, marked
@@ -335,6 +335,8 @@ def _difference(leaf: Leaf, raw: _Raw, drawn: Drawn) -> Difference:
         sensitive=hidden,
         after_unknown=leaf.after_unknown,
         reordered=leaf.reordered,
+        before_mark=mark_of(leaf.before),
+        after_mark=None if leaf.after_unknown else mark_of(leaf.after),
     )
 
 

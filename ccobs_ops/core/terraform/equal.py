@@ -8,8 +8,11 @@ touch it.
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import json
 import re
+import secrets
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
@@ -83,6 +86,31 @@ def canonical(value: Any) -> Hashable:
 def differences(before: Any, after: Any, unknown: Any = None) -> tuple[Leaf, ...]:
     """Where two objects differ in what they mean; `unknown` marks what `after` does not know yet, as a plan does."""
     return tuple(_walk(before, after, unknown, ()))
+
+
+def mark_of(value: Any) -> str:
+    """A digest that is equal for values that mean the same, the order of lists included, and tells nothing of the value: its
+    key is this process's own, so that short values cannot be guessed from it, and no two processes' marks are alike.
+    """
+    return hashlib.blake2b(
+        _spelled(_canonical(value, True)).encode("utf-8", "surrogatepass"), key=_key()
+    ).hexdigest()
+
+
+@functools.cache
+def _key() -> bytes:
+    return secrets.token_bytes(32)
+
+
+def _spelled(value: Hashable) -> str:
+    """A canonical value as text: one text for one value, however its sets are ordered."""
+    if isinstance(value, frozenset):
+        return "{" + ",".join(sorted(map(_spelled, value))) + "}"
+    if isinstance(value, tuple):
+        return "(" + ",".join(map(_spelled, value)) + ")"
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return repr(value)
 
 
 def _canonical(value: Any, ordered: bool) -> Hashable:

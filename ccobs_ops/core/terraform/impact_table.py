@@ -1,4 +1,4 @@
-"""`python -m ccobs_ops.core.terraform.impact_table [FILE …]`: the rules of impact and parity as the page docs/terraform-impact.md.
+"""`python -m ccobs_ops.core.terraform.impact_table [FILE …]` writes docs/terraform-impact.md: the rules.
 
 Files are further rules, as the inventory's `impact_rules` names them.
 """
@@ -16,7 +16,8 @@ from ccobs_ops.core.terraform.rules import ImpactRules, Rule, data, load_rules
 HEAD = """\
 # What a change does to recovery
 
-Written by `python -m ccobs_ops.core.terraform.impact_table`; do not edit. The rules are `ccobs_ops/core/terraform/data/aws.yaml`.
+Written by `python -m ccobs_ops.core.terraform.impact_table`; do not edit. The rules are
+`ccobs_ops/core/terraform/data/aws.yaml`.
 
 A scan looks at the *direction* of a change: what weakens recovery has the severity below, the opposite is information, and
 what cannot be told (a secret value, one that is known only after an apply, a policy that cannot be compared) counts as
@@ -32,7 +33,7 @@ version: 1
 rules:
   - rule: queue-retention                # a name of its own
     types: [acme_queue, "acme_*_topic"]  # * stands for anything
-    attribute: settings.keep_days        # dotted; lists are walked through. A list of several is allowed
+    attribute: settings.keep_days        # dotted; lists are walked through; several as a list
     weaker: lowered                      # see below
     unit: days                           # days, hours, minutes, seconds, GiB, count
     unset: 4                             # what the provider takes when it is not set; never for no limit
@@ -53,7 +54,7 @@ roles:                                   # what a dr root must have like its pri
 
 | `weaker:` | recovery gets weaker when |
 |---|---|
-| `lowered`, `raised` | the number does; `forever:` names the value that stands for no limit, `plus:` what else is added, with its factor |
+| `lowered`, `raised` | the number does; `forever:` is the value for no limit, `plus:` what is added, by factor |
 | `turned_off`, `turned_on` | the switch is; `true`, `Enabled`, `ACTIVE`, `on` and the like are on |
 | `ranked` | it moves down in `order:`, or to a value that is not in it |
 | `removed`, `added` | it was set and is not, or the other way round |

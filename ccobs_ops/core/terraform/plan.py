@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ccobs_ops.core.terraform.change import Unread
@@ -22,6 +22,8 @@ class Difference:
     sensitive: bool = False
     after_unknown: bool = False
     reordered: bool = False
+    before_mark: str | None = field(default=None, repr=False)
+    after_mark: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

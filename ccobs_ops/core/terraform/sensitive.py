@@ -96,8 +96,8 @@ class Veil:
 def _within(forms: Collection[str], seen: Iterable[str]) -> set[str]:
     """Those of `forms` that stand anywhere in `seen`.
 
-    There may be tens of thousands of either. So both ends of each form are looked up among all pieces of a text of that length,
-    and only those that are there are searched for.
+    There may be tens of thousands of either. So both ends of each form are looked up among all pieces of a text of that
+    length, and only those that are there are searched for.
     """
     found: set[str] = set()
     by_size = {size: [form for form in forms if _piece(form) == size] for size in _PIECES}
