@@ -145,6 +145,31 @@ def test_drift_and_a_pending_change_of_one_object_are_two_things(tmp_path: Path)
     assert found == {DriftClass.CHANGED: ["x"], DriftClass.PENDING: ["y"]}
 
 
+@pytest.mark.parametrize("sensitive", [False, True])
+def test_a_new_value_for_what_drifted_is_pending_too(sensitive: bool, tmp_path: Path) -> None:
+    marks: dict[str, Any] = {"sensitive": {"x": True}} if sensitive else {}
+    drift = drift_of(
+        tmp_path,
+        [entry(A, {"x": "was"}, {"x": "found"}, **marks)],
+        [entry(A, {"x": "found"}, {"x": "newly wanted"}, **marks)],
+    )
+    assert {change.drift_class for change in drift.changes} == {DriftClass.CHANGED, DriftClass.PENDING}
+
+
+def test_a_list_put_back_in_another_order_is_not_pending(tmp_path: Path) -> None:
+    drift = drift_of(
+        tmp_path, [entry(A, {"x": ["a", "b"]}, {"x": ["a"]})], [entry(A, {"x": ["a"]}, {"x": ["b", "a"]})]
+    )
+    assert [change.drift_class for change in drift.changes] == [DriftClass.CHANGED]
+
+
+def test_an_import_is_pending_even_if_it_changes_nothing(tmp_path: Path) -> None:
+    imported = entry(A, {"x": 1}, {"x": 1}, ["no-op"])
+    imported["change"]["importing"] = {"id": "x"}
+    change = only(drift_of(tmp_path, (), [imported]))
+    assert (change.drift_class, change.message) == (DriftClass.PENDING, "an apply would import it")
+
+
 def test_an_update_of_nothing_but_empty_values_is_not_pending(tmp_path: Path) -> None:
     assert drift_of(tmp_path, (), [entry(A, {"x": None, "y": []}, {"x": "", "y": {}})]).changes == ()
 

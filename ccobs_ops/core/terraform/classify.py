@@ -21,6 +21,7 @@ from ccobs_ops.core.terraform.change import (
     Unread,
     ranked,
 )
+from ccobs_ops.core.terraform.equal import equal_unordered
 from ccobs_ops.core.terraform.ignore import IgnoreRule, apply
 from ccobs_ops.core.terraform.impact import ImpactRules, judge, selection_tags
 from ccobs_ops.core.terraform.plan import Check, Difference, Entry, PlanDocument, pattern_of
@@ -28,6 +29,7 @@ from ccobs_ops.core.terraform.sensitive import bounded
 
 SHOWN_ATTRIBUTES = 200
 _QUIET = (("no-op",), ("read",))
+_LEAVING = (("delete",), ("forget",))
 _RANK = (Severity.INFO, Severity.WARNING, Severity.CRITICAL)
 
 
@@ -81,7 +83,7 @@ def consequences(plan: PlanDocument, *, impact: ImpactRules, role: str = "primar
     return ranked(
         work.change(entry, DriftClass.PENDING, entry.differences, _would(entry))
         for entry in plan.changes
-        if entry.actions not in _QUIET
+        if entry.actions not in _QUIET or entry.importing
     )
 
 
@@ -130,7 +132,7 @@ class _Work:
 
     def pending(self, entry: Entry, drifted: Entry | None) -> Iterator[Change]:
         """What one entry of the normal plan is, beside putting back what drifted."""
-        if entry.actions in _QUIET:
+        if entry.actions in _QUIET and not entry.importing:
             return
         if drifted is not None and drifted.actions == ("delete",):
             if (entry.address, "") in self.accepted:
@@ -139,7 +141,7 @@ class _Work:
         mine = [
             each
             for each in entry.differences
-            if drifted is None or not any(_overlap(each.path, other.path) for other in drifted.differences)
+            if drifted is None or not _puts_right(each, drifted.differences)
         ]
         whole = (entry.address, "") in self.accepted
         accepted = [each for each in mine if whole or (entry.address, each.path) in self.accepted]
@@ -148,9 +150,11 @@ class _Work:
             yield self.divergent(entry, accepted)
             if not left or whole:
                 return
-        if (entry.actions != ("update",) and drifted is None) or (
-            left and (drifted is None or any(not each.after_unknown for each in left))
-        ):
+        if drifted is None or entry.actions in _LEAVING or entry.importing:
+            wanted = bool(left) or entry.actions != ("update",)
+        else:
+            wanted = any(not each.after_unknown for each in left)
+        if wanted:
             yield self.change(entry, DriftClass.PENDING, left, _would(entry))
 
     def divergent(self, entry: Entry, differences: Sequence[Difference]) -> Change:
@@ -241,7 +245,7 @@ def _puts_back(difference: Difference, entry: Entry, planned: Entry | None) -> b
     """Whether an apply would touch what drifted."""
     if planned is None or planned.actions in _QUIET:
         return False
-    if planned.actions in (("delete",), ("forget",)):
+    if planned.actions in _LEAVING:
         return not difference.reordered
     for other in planned.differences:
         if not _overlap(difference.path, other.path):
@@ -252,6 +256,19 @@ def _puts_back(difference: Difference, entry: Entry, planned: Entry | None) -> b
         if difference.top in configured:
             return True
     return False
+
+
+def _puts_right(planned: Difference, drifted: Sequence[Difference]) -> bool:
+    """Whether what an apply would do to an attribute is to undo its drift, and not to set it to something else again."""
+    for other in drifted:
+        if other.path == planned.path:
+            return (
+                planned.after_unknown
+                or planned.reordered
+                or other.before_mark == planned.after_mark
+                or (not planned.sensitive and equal_unordered(other.before, planned.after))
+            )
+    return any(_overlap(planned.path, other.path) for other in drifted)
 
 
 def _overlap(one: str, other: str) -> bool:

@@ -144,7 +144,8 @@ class _Reader:
         if actions not in (["delete"], ["forget"]) and (into is self.drift or actions != ["no-op"]):
             raw.leaves = differences(before, after, _object(unknown) if unknown is not True else True)
         self._trim(raw)
-        if raw.leaves or actions != ["no-op"] or isinstance(value.get("previous_address"), str):
+        moved = isinstance(value.get("previous_address"), str)
+        if raw.leaves or actions != ["no-op"] or moved or raw.fields["importing"]:
             into.append(raw)
 
     def _trim(self, raw: _Raw) -> None:
