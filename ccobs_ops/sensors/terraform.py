@@ -5,7 +5,6 @@ It only reads the ledger. The job that it launches looks again before it acts, a
 
 import hashlib
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -33,8 +32,9 @@ def terraform_sensor(inventory: Inventory, *, running: bool) -> dg.SensorDefinit
         description="Launches terraform_remediate for roots with `automatic: true` whose last scan found drift: where an "
         "approval is needed the run proposes a plan, and a further run applies it once it is approved.",
     )
-    def drift() -> Iterator[dg.RunRequest | dg.SkipReason]:
+    def drift() -> list[dg.RunRequest] | dg.SkipReason:
         now = datetime.now(UTC)
+        requests: list[dg.RunRequest] = []
         reasons: list[str] = []
         with failures_for_people(), Ledger.of(inventory) as ledger:
             for name, root in inventory.terraform.items():
@@ -45,11 +45,14 @@ def terraform_sensor(inventory: Inventory, *, running: bool) -> dg.SensorDefinit
                 config = RemediateConfig(
                     root=name, dry_run=False, confirm=name, operator="sensor terraform_drift", reason=reason
                 )
-                yield dg.RunRequest(
-                    run_key=key, run_config=dg.RunConfig(ops={"remediate": config}), tags={"ccobs/root": name}
+                requests.append(
+                    dg.RunRequest(
+                        run_key=key,
+                        run_config=dg.RunConfig(ops={"remediate": config}),
+                        tags={"ccobs/root": name},
+                    )
                 )
-        if reasons:
-            yield dg.SkipReason("; ".join(reasons))
+        return requests or dg.SkipReason("; ".join(reasons))
 
     return drift
 
