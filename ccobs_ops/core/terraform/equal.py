@@ -60,7 +60,7 @@ def blank(value: Any) -> bool:
     """Whether `value` says nothing: null, `""`, `[]`, `{}`, or an object of nothing else. A list of one `{}` says something:
     an empty block is often a switch.
     """
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return all(blank(each) for each in value.values())
     return value is None or value == "" or value == []
 
@@ -116,7 +116,7 @@ def _spelled(value: Hashable) -> str:
 def _canonical(value: Any, ordered: bool) -> Hashable:
     if blank(value):
         return None
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return frozenset((key, _canonical(each, ordered)) for key, each in value.items() if not blank(each))
     if isinstance(value, list):
         parts = [_canonical(each, ordered) for each in value]
@@ -162,6 +162,10 @@ def _policy(value: Any) -> Hashable:
 def _walk(before: Any, after: Any, unknown: Any, where: tuple[str | int, ...]) -> Iterator[Leaf]:
     if unknown is True:
         yield Leaf(where, before, None, after_unknown=True)
+    elif isinstance(before, dict) and isinstance(
+        after, dict
+    ):  # each key by itself: most of them are the same
+        yield from _objects(before, after, unknown, where)
     elif not _marks(unknown) and equal(before, after):
         return
     elif not _marks(unknown) and isinstance(before, list) and equal_unordered(before, after):
