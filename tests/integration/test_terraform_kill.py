@@ -25,7 +25,7 @@ from tests.postgres_support import wait_for
 from tests.terraform_support import Roots, classes, codes, roots_in, why
 
 pytestmark = pytest.mark.lab
-ROUNDS = int(os.environ.get("CCOBS_SWEEP", "6"))
+ROUNDS = int(os.environ.get("CCOBS_SWEEP", "4"))
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def roots(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Roots]:
 
 
 @pytest.fixture(scope="module")
-def inventory(roots: Roots) -> Path:
+def inventory(roots: Roots) -> Iterator[Path]:
     """The lab's inventory in which Terraform starts the provider, and locks the state."""
     document = yaml.safe_load(roots.lab.inventory_path.read_text())
     for root in document["terraform"].values():
@@ -44,7 +44,8 @@ def inventory(roots: Roots) -> Path:
         root["lock"] = True
     path = roots.lab.directory / "faults.yaml"
     path.write_text(yaml.safe_dump(document))
-    return path
+    yield path
+    path.unlink()
 
 
 def test_a_plugin_is_started_by_terraform_and_sees_the_same(roots: Roots) -> None:
@@ -114,7 +115,9 @@ def _killed_scan(
 
 
 def _await_end(roots: Roots, temporary: Path, seconds: float) -> None:
-    wait_for(lambda: not _descendants(roots, temporary), 60, f"Terraform to end, killed after {seconds:.2f} s")
+    wait_for(
+        lambda: not _descendants(roots, temporary), 60, f"Terraform to end, killed after {seconds:.2f} s"
+    )
 
 
 def _descendants(roots: Roots, temporary: Path) -> list[psutil.Process]:

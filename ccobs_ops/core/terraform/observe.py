@@ -54,10 +54,14 @@ def observe(root: Root, recorder: Recorder, stack: ExitStack, *, side_by_side: b
         source = root.source()
     alone = root.config.lock or not side_by_side
     with ThreadPoolExecutor(1 if alone else 3, thread_name_prefix="terraform") as pool:
-        looking: Future[locks.Look] | None = None if root.config.lock else pool.submit(locks.look, root)
-        futures = [pool.submit(_plan, root, recorder, stack, refresh_only=each) for each in (True, False)]
-        refresh, normal = (future.result() for future in futures)
-        held = looking.result() if looking is not None else locks.Look()
+        try:
+            looking: Future[locks.Look] | None = None if root.config.lock else pool.submit(locks.look, root)
+            futures = [pool.submit(_plan, root, recorder, stack, refresh_only=each) for each in (True, False)]
+            refresh, normal = (future.result() for future in futures)
+            held = looking.result() if looking is not None else locks.Look()
+        except BaseException:
+            root.terraform.cancelled.set()  # the other threads' commands end now, and not when they are done
+            raise
     unread = [*refresh.unread, *normal.unread]
     documents = _documents(root, recorder, (refresh, normal), unread)
     states = [one.saved.state() for one in (refresh, normal)]

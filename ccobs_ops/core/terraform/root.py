@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import json
 import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,7 +54,14 @@ class Root:
     """A root of the inventory that can be planned. Get one by `opened`."""
 
     def __init__(
-        self, inventory: Inventory, name: str, binary: Binary, env: dict[str, str], *, directory: Path
+        self,
+        inventory: Inventory,
+        name: str,
+        binary: Binary,
+        env: dict[str, str],
+        *,
+        directory: Path,
+        cancelled: threading.Event | None = None,
     ) -> None:
         self.inventory = inventory
         self.name = name
@@ -62,7 +70,9 @@ class Root:
         self.directory = directory
         self.folder = folder(inventory, name)
         self._env = env
-        self.terraform = SafeTerraform(binary, directory, env, deadline=self.config.deadline.total_seconds())
+        self.terraform = SafeTerraform(
+            binary, directory, env, deadline=self.config.deadline.total_seconds(), cancelled=cancelled
+        )
 
     @property
     def target(self) -> str:
@@ -154,9 +164,10 @@ class Root:
 
 
 @contextmanager
-def opened(inventory: Inventory, name: str) -> Iterator[Root]:
+def opened(inventory: Inventory, name: str, *, cancelled: threading.Event | None = None) -> Iterator[Root]:
     """The root called `name`, with a private temporary folder for its plugins that is gone afterwards.
 
+    Its commands end when `cancelled` is set, which another thread may do.
     Raises UsageError where the inventory names a folder, a file or a binary that is not there, or a secret is missing.
     """
     config = inventory.terraform[name]
@@ -173,7 +184,7 @@ def opened(inventory: Inventory, name: str) -> Iterator[Root]:
     cache = private(inventory.state / "terraform" / "plugins")
     with scratch("terraform") as temporary:
         env = _environment(inventory, config, data=data, cache=cache, temporary=temporary)
-        yield Root(inventory, name, binary, env, directory=directory)
+        yield Root(inventory, name, binary, env, directory=directory, cancelled=cancelled)
 
 
 def folder(inventory: Inventory, name: str) -> Path:

@@ -10,10 +10,13 @@ with this process, however it ends.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
 import subprocess
+import threading
+import time
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -34,6 +37,7 @@ from ccobs_ops.core.terraform.diagnostics import Diagnostic, parse
 
 _HEAD = 65536
 _VERSION_SECONDS = 120.0
+_LOOK_SECONDS = 0.25
 SCAN_GRACE_SECONDS = 5.0
 APPLY_GRACE_SECONDS = 120.0
 """How long an apply may take to stop after SIGINT, in seconds: it finishes what it began and writes the state."""
@@ -119,10 +123,19 @@ class Outcome:
 class SafeTerraform(Terraform):  # pyright: ignore[reportUntypedBaseClass]
     """One root module, driven through python-terraform's own command builder.
 
-    `env` is the whole environment of every command and holds the variables (TF_VAR_…); `deadline` in seconds.
+    `env` is the whole environment of every command and holds the variables (TF_VAR_…); `deadline` in seconds. Once
+    `cancelled` is set, whatever runs is ended, in whichever thread, and nothing more is started.
     """
 
-    def __init__(self, binary: Binary, directory: Path, env: Mapping[str, str], *, deadline: float) -> None:
+    def __init__(
+        self,
+        binary: Binary,
+        directory: Path,
+        env: Mapping[str, str],
+        *,
+        deadline: float,
+        cancelled: threading.Event | None = None,
+    ) -> None:
         super().__init__(
             working_dir=str(directory), terraform_bin_path=binary.argv[0], is_env_vars_included=False
         )
@@ -130,6 +143,7 @@ class SafeTerraform(Terraform):  # pyright: ignore[reportUntypedBaseClass]
         self._env = dict(env)
         self._directory = directory
         self._deadline = deadline
+        self.cancelled = cancelled or threading.Event()
 
     def read_state_file(self, file_path: str | None = None) -> None:
         """Nothing: the state holds secrets, and nobody here reads it on the side."""
@@ -170,19 +184,29 @@ class SafeTerraform(Terraform):  # pyright: ignore[reportUntypedBaseClass]
             try:
                 if into is None:
                     child.collect(collected)
-                status = child.wait(limit)
+                status = self._await(child, cmd, limit)
                 child.finish(2.0)
-            except process.ProcessError as error:
-                raise UnknownError(
-                    f"terraform {cmd} was still running after {limit:.0f} s in {self._directory}",
-                    hint="see what it waits for; raise `deadline` in the inventory if it only needs longer",
-                ) from error
             finally:
                 if child.poll() is None:
                     child.stop(first=signal.SIGINT, grace=grace)
             tail = child.tail
         text = collected.decode("utf-8", "replace")
         return Outcome(status, text, REDACT(tail), parse(text, tail))
+
+    def _await(self, child: process.Child, cmd: str, limit: float) -> int:
+        """The exit status of `child`; raises UnknownError when time runs out or somebody cancels."""
+        until = time.monotonic() + limit
+        while True:
+            if self.cancelled.is_set():
+                raise UnknownError(f"terraform {cmd} was interrupted in {self._directory}", hint="scan again")
+            left = until - time.monotonic()
+            if left <= 0:
+                raise UnknownError(
+                    f"terraform {cmd} was still running after {limit:.0f} s in {self._directory}",
+                    hint="see what it waits for; raise `deadline` in the inventory if it only needs longer",
+                )
+            with contextlib.suppress(process.ProcessError):
+                return child.wait(min(_LOOK_SECONDS, left))
 
 
 class PlanFile:

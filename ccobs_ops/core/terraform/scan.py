@@ -41,15 +41,17 @@ class Seen:
     history: history.History
 
 
-def scan(ctx: Context, name: str, *, side_by_side: bool = True) -> Exercise:
-    """Scan the root `name` for drift. With `side_by_side` it may use more than one core.
+def scan(
+    ctx: Context, name: str, *, side_by_side: bool = True, cancelled: threading.Event | None = None
+) -> Exercise:
+    """Scan the root `name` for drift. With `side_by_side` it may use more than one core. Setting `cancelled` ends it.
 
     The exercise is UNKNOWN when anything could not be read, and FAILED as soon as drift was seen.
     """
 
     def body(recorder: Recorder) -> str | None:
         with ExitStack() as stack:
-            root = stack.enter_context(opened(ctx.inventory, name))
+            root = stack.enter_context(opened(ctx.inventory, name, cancelled=cancelled))
             seen = look(ctx, root, recorder, stack, side_by_side=side_by_side)
             return conclude(ctx, root, recorder, seen)
 
@@ -61,16 +63,20 @@ def scan_all(ctx: Context, names: Sequence[str], *, workers: int | None = None) 
     count = min(workers or os.cpu_count() or 1, len(names)) or 1
     if len(names) == 1:
         return [scan(ctx, names[0])]
-    said = threading.Lock()
+    said, cancelled = threading.Lock(), threading.Event()
 
     def one(name: str) -> Exercise:
-        exercise = scan(ctx, name, side_by_side=False)
+        exercise = scan(ctx, name, side_by_side=False, cancelled=cancelled)
         with said:
             ctx.progress.note(f"{exercise.verdict.value:<8} {exercise.target}  {exercise.reason}")
         return exercise
 
     with ThreadPoolExecutor(count, thread_name_prefix="scan") as pool:
-        return list(pool.map(one, names))
+        try:
+            return list(pool.map(one, names))
+        except BaseException:
+            cancelled.set()
+            raise
 
 
 def look(ctx: Context, root: Root, recorder: Recorder, stack: ExitStack, *, side_by_side: bool) -> Seen:
