@@ -81,7 +81,7 @@ def consequences(plan: PlanDocument, *, impact: ImpactRules, role: str = "primar
     """
     work = _Work(impact, role, selection_tags(plan.held), frozenset())
     return ranked(
-        work.change(entry, DriftClass.PENDING, entry.differences, _would(entry))
+        work.settle(work.raw(entry, DriftClass.PENDING, _set_by(entry), _would(entry)))
         for entry in plan.changes
         if entry.actions not in _QUIET or entry.importing
     )
@@ -286,6 +286,17 @@ def _shown(difference: Difference) -> AttributeChange:
         after_unknown=difference.after_unknown,
         before_mark=difference.before_mark,
         after_mark=difference.after_mark,
+    )
+
+
+def _set_by(entry: Entry) -> tuple[AttributeChange, ...]:
+    """What a plan sets; what is not known yet counts as set by the configuration, unless it does not name the attribute."""
+    return tuple(
+        replace(
+            _shown(each),
+            managed=not each.after_unknown or entry.configured is None or each.top in entry.configured,
+        )
+        for each in entry.differences
     )
 
 

@@ -59,7 +59,7 @@ class Case:
 
 def refusals(case: Case) -> tuple[Refusal, ...]:
     """Every reason against putting the drift of `case` back by applying its plan; none means that it may be applied."""
-    found = [*_incomplete(case), *_frozen(case), *_too_many(case, len(case.planned))]
+    found = [*_incomplete(case), *_frozen(case), *_would_hide(case), *_too_many(case, len(case.planned))]
     drifted = {change.address: change for change in case.drift.changes if change.drift_class in REPAIRED}
     for change in case.planned:
         found += _of_change(case, change, drifted.get(change.address))
@@ -72,7 +72,7 @@ def acceptance_refusals(case: Case) -> tuple[Refusal, ...]:
     A refresh-only apply writes *all* that was seen, so whatever differs is looked at, ignored or not.
     """
     changed = [change for change in case.drift.changes if change.drift_class in REPAIRED]
-    found = [*_incomplete(case), *_frozen(case), *_too_many(case, len(changed))]
+    found = [*_incomplete(case), *_frozen(case), *_would_hide(case), *_too_many(case, len(changed))]
     for change in changed:
         if not _allowed_type(case.policy, change.type):
             found.append(_type_refused(change))
@@ -205,7 +205,23 @@ def _mixed(change: Change, drifted: Change) -> list[Refusal]:
             "apply the configuration by its own pipeline first",
         )
         for one in change.attributes
-        if not one.after_unknown and not _explained(one, known, drifted.drift_class)
+        if one.managed and not _explained(one, known, drifted.drift_class)
+    ]
+
+
+def _would_hide(case: Case) -> list[Refusal]:
+    """Any apply writes all that was read into the state; drift that none puts back would then be seen by no later scan."""
+    return [
+        Refusal(
+            "would_hide",
+            change.address,
+            f"no apply puts this back, and after one no scan would see it any more: {impact.statement}",
+            "put it right by hand first, or take the attribute out of ignore_changes and set it",
+        )
+        for change in case.drift.changes
+        if change.drift_class is DriftClass.CHANGED_INFORMATIONAL
+        for impact in change.impacts
+        if impact.direction is Direction.WEAKENS
     ]
 
 
