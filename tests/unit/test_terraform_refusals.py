@@ -23,7 +23,9 @@ A = "aws_thing.a"
 def case(
     tmp_path: Path, drift: Sequence[Any], changes: Sequence[Any], expressions: Sequence[str] = ("x",)
 ) -> Case:
-    config = {"root_module": {"resources": [{"address": A, "expressions": {name: {} for name in expressions}}]}}
+    config = {
+        "root_module": {"resources": [{"address": A, "expressions": {name: {} for name in expressions}}]}
+    }
     refresh, plan = read_plans(
         [
             write(tmp_path / "r.json", document(drift, configuration=config)),
