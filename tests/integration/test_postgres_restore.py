@@ -223,7 +223,9 @@ def test_only_the_wal_up_to_the_target_is_brought(estate: Estate, place: Path) -
     at, _ = estate.commit_marked("early")
     # the first canary after the target bounds what is brought: on a busy machine it may be seconds late
     target = f"postgres/{NAME}"
-    wait_for(lambda: (last := estate.ctx.ledger.last_canary(target)) and last.committed_at > at, 30, "a canary")
+    wait_for(
+        lambda: (last := estate.ctx.ledger.last_canary(target)) and last.committed_at > at, 30, "a canary"
+    )
     for _ in range(6):
         estate.sql("select pg_logical_emit_message(true, 'x', 'x')")
         estate.switch_wal()

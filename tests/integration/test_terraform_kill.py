@@ -76,9 +76,7 @@ def test_nothing_is_left_behind(
         temporary = tmp_path / f"t{rng.randrange(1 << 30)}"
         temporary.mkdir()
         seconds = _killed_scan(roots, inventory, temporary, number, rng)
-        wait_for(
-            lambda: not _descendants(roots, temporary), 60, f"Terraform to end, killed after {seconds:.2f} s"
-        )
+        _await_end(roots, temporary, seconds)
         held = client(roots.lab.plan, "us").list_objects_v2(Bucket=STATE_BUCKET).get("Contents", ())
         assert not [row["Key"] for row in held if row["Key"].endswith(".tflock")], seconds
         if number == signal.SIGKILL:  # nobody was left to tidy: the next scan does
