@@ -158,7 +158,9 @@ def test_no_zombie_and_no_thread_and_no_descriptor_is_left() -> None:
         with pytest.raises(ProcessError):
             run(["sh", "-c", "echo x >&2; sleep 30"], deadline=0.1)
     fds, threads = before
-    assert me.num_fds() <= fds and me.num_threads() <= threads, "a thread of an earlier test may end meanwhile"
+    assert me.num_fds() <= fds and me.num_threads() <= threads, (
+        "a thread of an earlier test may end meanwhile"
+    )
     assert [child for child in me.children() if child.status() == psutil.STATUS_ZOMBIE] == []
 
 
