@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from ccobs_ops.inventory_etcd_kubernetes import EtcdKubernetes, EtcdMaterial
 from ccobs_ops.inventory_types import Cron, Duration, Model, Objectives, SecretRef, Size
 
 
@@ -94,6 +95,7 @@ class Etcd(Model):
     """One etcd cluster."""
 
     access: Literal["direct", "kubernetes"] = "direct"
+    kubernetes: EtcdKubernetes | None = None
     endpoints: tuple[Endpoint, ...] = ()
     tls: EtcdTls | None = None
     user: str | None = None
@@ -112,6 +114,7 @@ class Etcd(Model):
     retention: EtcdRetention = EtcdRetention()
     drill: EtcdDrill = EtcdDrill()
     sandbox: EtcdSandbox = EtcdSandbox()
+    material: EtcdMaterial | None = None
     objectives: EtcdObjectives = EtcdObjectives()
     allow: tuple[Literal["retention", "defragment"], ...] = ()
     owners: tuple[str, ...] = ()

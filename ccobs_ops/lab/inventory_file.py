@@ -8,7 +8,8 @@ from typing import Any
 import yaml
 
 from ccobs_ops.inventory import Inventory
-from ccobs_ops.lab.plan import BUCKET, DATABASE, NAME, REGIONS, Plan
+from ccobs_ops.lab import wheels
+from ccobs_ops.lab.plan import BUCKET, DATABASE, ETCD_MEMBERS, NAME, REGIONS, Plan
 from ccobs_ops.lab.s3 import aws_region
 
 _HEADER = """\
@@ -59,6 +60,8 @@ def build(plan: Plan) -> dict[str, Any]:
     }
     if "postgres" in plan.services and document["stores"]:
         document["postgres"] = {NAME: _postgres(plan, store=next(iter(document["stores"])))}
+    if set(ETCD_MEMBERS) <= set(plan.services) and document["stores"]:
+        document["etcd"] = {NAME: _etcd(plan, store=next(iter(document["stores"])))}
     return document
 
 
@@ -74,6 +77,35 @@ def _store(plan: Plan, region: str) -> dict[str, Any]:
         "timeout": "5s",
         "credentials": credentials(""),
         "read_only": credentials("read_only_"),
+    }
+
+
+def _etcd(plan: Plan, *, store: str) -> dict[str, Any]:
+    return {
+        "endpoints": [plan.etcd_url(name) for name in ETCD_MEMBERS],
+        "tls": {
+            "ca": "secrets/etcd_ca.crt",
+            "cert": "secrets/etcd_client.crt",
+            "key": "file:secrets/etcd_client.key",
+        },
+        "timeout": "5s",
+        "bin_dir": str(wheels.etcd()),
+        "store": store,
+        "quota": "4GiB",
+        "member_flags": [
+            f"--{flag}={plan.secrets_dir}/{{name}}_{kind}.{part}"
+            for flag, kind, part in (
+                ("cert-file", "server", "crt"),
+                ("key-file", "server", "key"),
+                ("peer-cert-file", "peer", "crt"),
+                ("peer-key-file", "peer", "key"),
+            )
+        ]
+        + [f"--{flag}={plan.secrets_dir}/etcd_ca.crt" for flag in ("trusted-ca-file", "peer-trusted-ca-file")]
+        + ["--client-cert-auth", "--peer-client-cert-auth"],
+        "objectives": {"rto": "15m", "rpo": "75m", "backup_age": "2h", "time_to_detect": "15m"},
+        "sandbox": {"ttl": "1h"},
+        "allow": ["retention", "defragment"],
     }
 
 

@@ -28,6 +28,8 @@ REGIONS = ("us", "eu")
 NAME = "observatory"
 TARGET = f"postgres/{NAME}"
 DATABASE = "observatory"
+ETCD_TARGET = f"etcd/{NAME}"
+ETCD_MEMBERS = ("etcd-1", "etcd-2", "etcd-3")
 
 SEAWEED_OFFSETS = (0, 1, 2, 3, 10_000, 10_001, 10_002, 10_003)
 SOCKET_ROOM = 60
@@ -67,6 +69,7 @@ class Plan:
             "eu": free_base(SEAWEED_OFFSETS),
             "postgres": free_base((0,)),
         }
+        ports |= {name: free_base((0, 1)) for name in ETCD_MEMBERS}
         return cls(directory, scale, seed, services, ports, home, bin_dir, run_as)
 
     def owns_home(self) -> bool:
@@ -124,6 +127,15 @@ class Plan:
     def filer_port(self, region: str) -> int:
         """Where the filer of `region` listens, for replication."""
         return self.ports[region] + 2
+
+    def etcd_url(self, member: str, *, peer: bool = False) -> str:
+        """Where a member of etcd is reached, by clients or by the other members."""
+        return f"https://127.0.0.1:{self.ports[member] + peer}"
+
+    @property
+    def etcd_home(self) -> Path:
+        """The members' data, one folder each."""
+        return self.directory / "etcd"
 
     def secret_file(self, name: str) -> Path:
         """The file (0600) that holds the secret `name`."""

@@ -9,9 +9,28 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, Self
+
+from ccobs_ops.core.errors import UnknownError
 
 Block = bytes | memoryview
+
+
+class EndpointError(UnknownError):
+    """An endpoint could not be asked; the message names it and the reason."""
+
+    def __init__(self, endpoint: str, reason: str, *, hint: str = "") -> None:
+        super().__init__(f"{endpoint}: {reason}", hint=hint)
+        self.endpoint = endpoint
+        self.reason = reason
+
+
+class RefusedByAuthError(EndpointError):
+    """The server wants a user, or does not take the one it was given."""
+
+
+class CompactedError(UnknownError):
+    """The revision that was asked for is compacted away, so the question has no answer any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +111,14 @@ class View:
 
 class Access(Protocol):
     """One way to an etcd cluster. Use it as a context manager."""
+
+    def __enter__(self) -> Self:
+        """Open what is needed."""
+        ...
+
+    def __exit__(self, *exception: object) -> None:
+        """Close it, and remove what was put anywhere."""
+        ...
 
     def look(self) -> View:
         """Status of every endpoint, and the member list from one that answers (empty if none does). Never raises."""

@@ -83,6 +83,13 @@ class EtcdCluster:
             )
         return Path(found)
 
+    def program_or_name(self, name: str) -> Path:
+        """As `program`, or the bare name where it is not installed here: for commands that run on another host."""
+        try:
+            return self.program(name)
+        except UsageError:
+            return Path(name)
+
     def supports(self, option: str) -> bool:
         """Whether the etcdutl at hand knows `option` of `snapshot restore`, asked by its own help."""
         told = run([self.program("etcdutl"), "snapshot", "restore", "--help"], deadline=20).stdout
