@@ -12,9 +12,9 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from ccobs_ops.core.errors import UsageError
-from ccobs_ops.lab.faults import objects, services
+from ccobs_ops.lab.faults import etcd, objects, services
 from ccobs_ops.lab.faults.base import Damage, Fault, Site
-from ccobs_ops.lab.plan import REGIONS, TARGET
+from ccobs_ops.lab.plan import ETCD_MEMBERS, ETCD_TARGET, REGIONS, TARGET
 from ccobs_ops.lab.state import locked
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from ccobs_ops.lab.lab import Lab
 
 _PG = (TARGET,)
+_ETCD = (ETCD_TARGET,)
+_MEMBERS = (ETCD_TARGET, *ETCD_MEMBERS)
 
 REGISTRY: tuple[Fault, ...] = (
     Fault("archiver-stopped", _PG, "stop the agent: no WAL reaches the store", services.archiver_stopped),
@@ -39,6 +41,19 @@ REGISTRY: tuple[Fault, ...] = (
     Fault("manifest-missing", _PG, "delete the newest backup's manifest", objects.manifest_missing),
     Fault("store-down", REGIONS, "kill -9 a region's S3 servers", services.store_down),
     Fault("canary-stopped", _PG, "commit no more canaries; WAL streaming goes on", services.canary_stopped),
+    Fault("snapshot-truncated", _ETCD, "cut the newest etcd snapshot off", etcd.snapshot_truncated),
+    Fault("snapshot-bitflip", _ETCD, "flip one bit in the newest etcd snapshot", etcd.snapshot_bitflip),
+    Fault("snapshot-missing", _ETCD, "delete a part of the newest etcd snapshot", etcd.snapshot_missing),
+    Fault("etcd-member-down", _MEMBERS, "kill -9 one member of etcd", etcd.member_down),
+    Fault("etcd-quorum-lost", _ETCD, "kill -9 two members of etcd", etcd.quorum_lost),
+    Fault("etcd-nospace", _ETCD, "raise the alarm NOSPACE: etcd refuses writes", etcd.nospace),
+    Fault("etcd-lagging", _ETCD, "cut etcd-3 off from the others; it still answers", etcd.lagging),
+    Fault(
+        "certificate-expired",
+        _MEMBERS,
+        "one etcd member shows an expired certificate",
+        etcd.certificate_expired,
+    ),
 )
 
 

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ccobs_ops.core.errors import OpsError
+from ccobs_ops.core.etcd.client import ALARMS
+from ccobs_ops.lab.plan import ETCD_MEMBERS, write_private
 from ccobs_ops.lab.s3 import client
+from ccobs_ops.lab.services import etcd
 
 if TYPE_CHECKING:
     from ccobs_ops.lab.lab import Lab
@@ -167,4 +170,106 @@ class CreateFile(_Step):
         self.path.unlink(missing_ok=True)
 
 
-Action = Annotated[DeleteObject | FlipBit | StopService | CreateFile, Field(discriminator="kind")]
+class TruncateObject(_Step):
+    """Cut one stored object off; key and metadata stay, and the store's own checksum agrees."""
+
+    kind: Literal["truncate_object"] = "truncate_object"
+    kept: KeptObject
+    length: int
+
+    def describe(self) -> str:
+        """What this breaks, exactly."""
+        return f"cut {self.kept.location} off after {self.length} of {self.kept.bytes} bytes"
+
+    def apply(self, lab: Lab, folder: Path) -> None:
+        """Store its beginning; the copy that was kept stays as it was."""
+        self.kept.put(lab, (folder / self.kept.file).read_bytes()[: self.length])
+
+    def undo(self, lab: Lab, folder: Path) -> None:
+        """Put the same bytes and metadata back."""
+        self.kept.put(lab, (folder / self.kept.file).read_bytes())
+
+
+class ReplaceFile(_Step):
+    """Put another text into one of the lab's own files; what was there is `kept`, below the fault's folder."""
+
+    kind: Literal["replace_file"] = "replace_file"
+    path: Path
+    kept: str
+    fresh: str
+
+    @classmethod
+    def take(cls, folder: Path, path: Path, text: str) -> ReplaceFile:
+        """Keep what `path` holds, and `text`, in `folder`, both private: they may be keys."""
+        kept, fresh = f"kept-{path.name}", f"fresh-{path.name}"
+        write_private(folder / kept, path.read_text())
+        write_private(folder / fresh, text)
+        return cls(path=path, kept=kept, fresh=fresh)
+
+    def describe(self) -> str:
+        """What this breaks, exactly."""
+        return f"replaced {self.path}"
+
+    def apply(self, lab: Lab, folder: Path) -> None:
+        """Put the new text there."""
+        self.path.write_text((folder / self.fresh).read_text())
+
+    def undo(self, lab: Lab, folder: Path) -> None:
+        """Put the old text back."""
+        self.path.write_text((folder / self.kept).read_text())
+
+
+class RestartService(_Step):
+    """End a service gracefully and start it again, so that its connections are made anew."""
+
+    kind: Literal["restart_service"] = "restart_service"
+    service: str
+
+    def describe(self) -> str:
+        """What this does, exactly."""
+        return f"restarted the service {self.service}"
+
+    def apply(self, lab: Lab, folder: Path) -> None:
+        """Restart it."""
+        lab.restart_service(self.service)
+
+    def undo(self, lab: Lab, folder: Path) -> None:
+        """Nothing is left to be undone."""
+
+
+class RaiseAlarm(_Step):
+    """Raise an alarm of etcd for one member, by the request with which a member does it itself."""
+
+    kind: Literal["raise_alarm"] = "raise_alarm"
+    member: str
+    alarm: int
+
+    def describe(self) -> str:
+        """What this breaks, exactly."""
+        return f"raised the alarm {ALARMS[self.alarm]} for {self.member}"
+
+    def apply(self, lab: Lab, folder: Path) -> None:
+        """Raise it."""
+        self._set(lab, on=True)
+
+    def undo(self, lab: Lab, folder: Path) -> None:
+        """Disarm it."""
+        self._set(lab, on=False)
+
+    def _set(self, lab: Lab, *, on: bool) -> None:
+        with etcd.client(lab.plan, *ETCD_MEMBERS) as client:
+            number = next(each.id for each in client.members() if each.name == self.member)
+            client.set_alarm(number, self.alarm, on=on)
+
+
+Action = Annotated[
+    DeleteObject
+    | FlipBit
+    | TruncateObject
+    | StopService
+    | CreateFile
+    | ReplaceFile
+    | RestartService
+    | RaiseAlarm,
+    Field(discriminator="kind"),
+]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
-from ccobs_ops.lab.faults.actions import Action, DeleteObject, FlipBit
+from ccobs_ops.lab.faults.actions import Action, DeleteObject, FlipBit, TruncateObject
 
 if TYPE_CHECKING:
     from ccobs_ops.lab.lab import Lab
@@ -65,5 +65,7 @@ class Damage(BaseModel):
     def keys(self) -> frozenset[str]:
         """Keys of the objects that were deleted or changed."""
         return frozenset(
-            action.kept.key for action in self.actions if isinstance(action, DeleteObject | FlipBit)
+            action.kept.key
+            for action in self.actions
+            if isinstance(action, DeleteObject | FlipBit | TruncateObject)
         )
