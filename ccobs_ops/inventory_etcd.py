@@ -41,6 +41,7 @@ class EtcdObjectives(Objectives):
 
     rpo: Duration = timedelta(minutes=75)
     backup_age: Duration = timedelta(hours=2)
+    drill_age: Duration = timedelta(hours=26)
 
 
 class EtcdCanary(Model):

@@ -15,11 +15,19 @@ from ccobs_ops.core.ledger import Ledger
 from ccobs_ops.core.units import format_duration, format_seconds
 from ccobs_ops.inventory import Inventory, Objectives
 
-PROOFS = {"postgres": ("backup", "window", "validation")}
+PROOFS = {
+    "postgres": ("backup", "window", "validation"),
+    "etcd": ("snapshot", "health", "restore_drill"),
+}
 """The capabilities that every target of a noun must have proven; others are shown when they were exercised."""
-EXTRAS = {"postgres": ("restore", "retention")}
-COMPONENTS = {"postgres": ("wal", "canary")}
+EXTRAS = {
+    "postgres": ("restore", "retention"),
+    "etcd": ("archive", "restore", "retention", "defragmentation"),
+}
+COMPONENTS = {"postgres": ("wal", "canary"), "etcd": ("canary",)}
 """The parts of the agent that look after a target and give signs of life."""
+MEASURED = {"postgres": "validation", "etcd": "restore_drill"}
+"""The capability that measures RTO and RPO."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +81,15 @@ def worst(verdicts: Iterable[Verdict]) -> Verdict:
 def objectives_of(inventory: Inventory, target: str) -> Objectives | None:
     """What `target` (noun/name) promises, or None when the inventory does not have it."""
     noun, _, name = target.partition("/")
-    found = inventory.postgres.get(name) if noun == "postgres" else None
+    found = {"postgres": inventory.postgres, "etcd": inventory.etcd}.get(noun, {}).get(name)
     return found.objectives if found else None
 
 
 def look(inventory: Inventory, ledger: Ledger, *, now: datetime) -> tuple[TargetStatus, ...]:
     """The status of every target of `inventory` at the moment `now`, as the ledger has it."""
-    return tuple(
-        _target(ledger, "postgres", name, found.objectives, now) for name, found in inventory.postgres.items()
-    )
+    targets = [("postgres", name, found.objectives) for name, found in inventory.postgres.items()]
+    targets += [("etcd", name, found.objectives) for name, found in inventory.etcd.items()]
+    return tuple(_target(ledger, noun, name, objectives, now) for noun, name, objectives in targets)
 
 
 def _target(ledger: Ledger, noun: str, name: str, objectives: Objectives, now: datetime) -> TargetStatus:
@@ -94,7 +102,7 @@ def _target(ledger: Ledger, noun: str, name: str, objectives: Objectives, now: d
     measured = next(
         (
             exercise.measurements
-            for exercise in ledger.exercises(target=target, capability="validation", limit=10)
+            for exercise in ledger.exercises(target=target, capability=MEASURED[noun], limit=10)
             if "rto_seconds" in exercise.measurements
         ),
         {},
@@ -116,12 +124,13 @@ def _proof(
 ) -> CapabilityStatus:
     known = _extra(ledger, target, capability, now)
     verdict, reason = known.verdict, known.reason
-    limit = objectives.backup_age
+    promise = "drill_age" if capability == "restore_drill" else "backup_age"
+    limit: timedelta = getattr(objectives, promise)
     latest = known.latest
     if latest is not None and verdict is Verdict.PASSED and now - latest.finished_at > limit:
         verdict = Verdict.UNKNOWN
         age = format_seconds((now - latest.finished_at).total_seconds())
-        reason = f"it passed {age} ago, and counts for {format_duration(limit)} (backup_age)"
+        reason = f"it passed {age} ago, and counts for {format_duration(limit)} ({promise})"
     return CapabilityStatus(
         capability, verdict, reason, latest, known.proof_age_seconds, known.passed_in_a_row, counts=True
     )

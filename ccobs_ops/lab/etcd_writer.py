@@ -10,7 +10,9 @@ import signal
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from ccobs_ops.lab.services.etcd import SIGN
 INTERVAL_SECONDS = 0.25
 RECONNECT_SECONDS = 0.5
 BATCH = 120
+SIDE_BY_SIDE = 6
 COMPACT_EVERY = 1200
 """Rounds, five minutes of them: an API server compacts as often, up to where it was five minutes before."""
 
@@ -31,10 +34,16 @@ def fill(client: EtcdClient, count: int, seed: int, *, stop: threading.Event) ->
     """Write all keys unless that was done before; returns whether it is done now."""
     if client.range(SIGN.encode(), count_only=True).count:
         return True
-    for batch in _batches(keys(count, seed)):
-        if stop.is_set():
-            return False
-        client.put_many(list(batch))
+    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+        pending: deque[Future[int]] = deque()
+        for batch in _batches(keys(count, seed)):
+            if stop.is_set():
+                return False
+            pending.append(pool.submit(client.put_many, list(batch)))
+            if len(pending) >= SIDE_BY_SIDE:
+                pending.popleft().result()
+        for each in pending:
+            each.result()
     return True
 
 

@@ -199,9 +199,9 @@ class EtcdClient:
         kvs = tuple(_key_value(each) for each in answer.all(2))
         return Read(_Message(answer.bytes(1)).int(3), answer.int(4), kvs, bool(answer.int(3)))
 
-    def put(self, key: bytes, value: bytes, *, lease: int = 0) -> int:
+    def put(self, key: bytes, value: bytes, *, lease: int = 0, timeout: float | None = None) -> int:
         """Write one key; returns the revision that it was written at."""
-        answer = self._call("KV/Put", block(1, key) + block(2, value) + integer(3, lease))
+        answer = self._call("KV/Put", block(1, key) + block(2, value) + integer(3, lease), timeout=timeout)
         return _Message(_Message(answer).bytes(1)).int(3)
 
     def put_if(self, key: bytes, value: bytes, *, mod_revision: int) -> int | None:

@@ -159,7 +159,7 @@ def _as_it_was(entry: Entry) -> list[RestoredMember]:
         RestoredMember(
             member.name, member.peer_urls[0], (member.client_urls or ("http://localhost:2379",))[0]
         )
-        for member in entry.members
+        for member in sorted(entry.members, key=lambda each: each.name)
         if member.name and member.peer_urls and not member.learner
     ]
     if not found:
