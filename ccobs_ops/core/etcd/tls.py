@@ -123,9 +123,15 @@ def diagnose(endpoint: str, tls: Tls) -> Reason | None:
 
 
 def _diagnose_plain(endpoint: str, tls: Tls) -> Reason | None:
-    with contextlib.suppress(OSError), _handshake(endpoint, tls, verify=False):
-        return Reason("it speaks TLS", f"write https://{endpoint.partition('://')[2]}, and the key `tls`")
-    return None
+    try:
+        with _handshake(endpoint, tls, verify=False):
+            pass
+    except ssl.SSLError as error:
+        if "ALERT" not in (error.reason or ""):  # who answers with an alert speaks TLS, and wants something else
+            return None
+    except OSError:
+        return None
+    return Reason("it speaks TLS", f"write https://{endpoint.partition('://')[2]}, and the key `tls`")
 
 
 def _diagnose_tls(endpoint: str, tls: Tls) -> Reason | None:
