@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ccobs_ops.core.context import Context
+from ccobs_ops.core.errors import OpsError
 from ccobs_ops.core.etcd.archive import Archive
 from ccobs_ops.core.etcd.client import EtcdClient
 from ccobs_ops.core.etcd.cluster import EtcdCluster
@@ -149,7 +150,7 @@ def ready(client: EtcdClient, seconds: float = 30) -> EtcdClient:
         try:
             if client.status().leader:
                 return client
-        except Exception:
+        except OpsError:
             assert time.monotonic() < until, f"{client.endpoint} did not answer in {seconds} s"
         time.sleep(0.05)
 

@@ -1,8 +1,9 @@
 """No flipped bit and no cut in a stored snapshot survives reading it, at 1,000 seeded positions each.
 
-The snapshot is a real one. Each flip is looked at three ways: as the store gives it; by a reader whose catalogue was rewritten to
-fit the damaged object (its MD5 and size), so that only zstd's and etcd's own checksums are left; and in the snapshot itself
-before it was compressed and stored with all checksums right, so that only etcd's trailer is left. CCOBS_SWEEP raises the number.
+The snapshot is a real one. Each flip is looked at three ways: as the store gives it; by a reader whose catalogue was
+rewritten to fit the damaged object (its MD5 and size), so that only zstd's and etcd's own checksums are left; and in the
+snapshot itself before it was compressed and stored with all checksums right, so that only etcd's trailer is left.
+CCOBS_SWEEP raises the number.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -141,6 +142,10 @@ def running(
     quota = max(2 * 1024**3, room * 2 + _ROOM_BYTES)
     with contextlib.ExitStack() as stack:
         started: list[_Running] = []
+        here = os.open(
+            folder, os.O_RDONLY | os.O_DIRECTORY
+        )  # a path through it is short, however long the folder's is
+        stack.callback(os.close, here)
         for member in members:
             argv = [
                 cluster.program("etcd"),
@@ -156,7 +161,7 @@ def running(
                 "--log-level=warn",
             ]
             child = stack.enter_context(spawn(argv, cwd=folder, env=environment()))
-            socket = folder / member.client_url.removeprefix("unix://")
+            socket = f"/proc/self/fd/{here}/{member.client_url.removeprefix('unix://')}"
             client = stack.enter_context(
                 EtcdClient(
                     f"unix:{socket}",

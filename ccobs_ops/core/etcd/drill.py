@@ -103,7 +103,7 @@ class _Drill:
     def run(self) -> str:
         """Restore, start, prove, tear down; returns the reason in one line."""
         members = sandbox_members(self.wanted.members)
-        with sandbox(self.cluster, None, self.cluster.config.sandbox.ttl) as folder:
+        with sandbox(self.cluster, None, self.cluster.config.sandbox.ttl, by_path=False) as folder:
             database = folder / DATABASE
             fetch(self.ctx, self.rec, self.archive, self.entry, database)
             self._restore(folder, members)

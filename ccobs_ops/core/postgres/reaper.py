@@ -16,7 +16,6 @@ import sys
 import time
 from pathlib import Path
 
-
 SERVERS = ("postgres", "etcd")
 """Programs that are started in sandboxes."""
 
