@@ -199,6 +199,45 @@ def drill(
     return _exercise(ctx, name, prove, json=json)
 
 
+@app.command("material")
+def material(
+    ctx: typer.Context,
+    to: Annotated[
+        Path, typer.Option("--to", metavar="DIR", help="An empty or new directory; it becomes 0700.")
+    ],
+    name: Name = None,
+    snapshot: Snapshot = None,
+    at: At = None,
+    identity: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REF",
+            help="Where the age identity is: file:PATH, env:NAME or secretsmanager:ARN. Not for KMS.",
+        ),
+    ] = None,
+    store: FromStore = None,
+    json: Json = False,
+) -> int:
+    """Open the control plane's certificates and manifests that were stored with a snapshot.
+
+    Of the newest snapshot that has them, unless --snapshot or --at says another.
+    """
+
+    def bring_back(context: Context, target: str) -> Exercise:
+        from ccobs_ops.core.etcd.material_restore import restore_material
+
+        return restore_material(
+            context, target, to=to.absolute(), snapshot=snapshot, at=moment, store=store, identity=identity
+        )
+
+    with answering(json):
+        from ccobs_ops.core.units import parse_moment
+
+        _one_of(latest=False, snapshot=snapshot, at=at, required=False)
+        moment = parsed("--at", at, parse_moment)
+    return _exercise(ctx, name, bring_back, json=json, emergency=True)
+
+
 @app.command("retention")
 def retention(
     ctx: typer.Context,

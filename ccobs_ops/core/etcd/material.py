@@ -121,7 +121,7 @@ def collect(cluster: EtcdCluster, archive: Archive, folder: str) -> Sealed | Non
         "md5": md5_hex(sealed),
         "sha256": hashlib.sha256(sealed).hexdigest(),
     }
-    archive.store.put(archive.key(f"{folder}{LABEL}"), json.dumps(label, indent=1).encode(), lock=True)
+    archive.store.put(archive.key(f"{folder}{LABEL}"), _dump(label), lock=True)
     return Sealed(files, len(plain), len(sealed), _told(label))
 
 
@@ -288,19 +288,25 @@ def _kms(config: EtcdMaterial | None) -> Iterator[Any]:
 def _label(archive: Archive, folder: str) -> dict[str, Any]:
     key = f"{folder}{LABEL}"
     try:
-        label = json.loads(archive.store.get(archive.key(key), limit=1 << 20))
+        data = archive.store.get(archive.key(key), limit=1 << 20)
     except MissingObjectError as error:
         raise _missing(archive, folder) from error
-    except ValueError as error:
-        raise _corrupt(archive.locate(key), "it is no JSON") from error
-    if (
-        not isinstance(label, dict)
-        or {"format", "method", "md5", "bytes", "raw_bytes", "files"} - label.keys()
-    ):
-        raise _corrupt(archive.locate(key), "it lacks what it must say")
+    try:
+        label: dict[str, Any] = json.loads(data)
+        label.pop("label_sha256")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _corrupt(archive.locate(key), "it is no label of ours") from error
+    if _dump(label) != data:
+        raise _corrupt(archive.locate(key), "it is not as it was written")
     if label["format"] > FORMAT:
         raise _corrupt(archive.locate(key), f"its format {label['format']} is newer than this program reads")
     return label
+
+
+def _dump(label: dict[str, Any]) -> bytes:
+    """The label as stored, with a SHA-256 of itself."""
+    digest = hashlib.sha256(json.dumps(label, sort_keys=True).encode()).hexdigest()
+    return json.dumps(label | {"label_sha256": digest}, indent=1).encode()
 
 
 def _corrupt(where: str, why: str) -> DamagedError:

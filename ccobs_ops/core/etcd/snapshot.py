@@ -23,7 +23,7 @@ from ccobs_ops.core.etcd.boltdb import Facts
 from ccobs_ops.core.etcd.choose import candidates
 from ccobs_ops.core.etcd.cluster import EtcdCluster
 from ccobs_ops.core.etcd.layout import Entry, Part
-from ccobs_ops.core.exercise import Exercise, Recorder, Severity, failed, passed
+from ccobs_ops.core.exercise import Exercise, Recorder, Severity, failed, passed, unknown
 from ccobs_ops.core.folders import only_one
 from ccobs_ops.core.guard import permit
 from ccobs_ops.core.postgres.archive import compress
@@ -115,6 +115,7 @@ def _from(
         with rec.phase("examine"):
             entry = _examine(archive, snapshot_id, view, member, parts, check, (started, stopped))
             entry = _measured(rec, cluster, access, member, entry)
+        _keep_material(rec, cluster, archive, snapshot_id)
         with rec.phase("catalogue"):
             wrong = archive.check_parts(entry)
             if wrong:
@@ -255,6 +256,26 @@ def _measured(
         hash=found.hash if found else None,
         hash_compact_revision=found.compact_revision if found else None,
     )
+
+
+def _keep_material(rec: Recorder, cluster: EtcdCluster, archive: Archive, snapshot_id: str) -> None:
+    """Claim `material`, where the inventory asks for it; a snapshot is one without it, so that nothing of it stops one."""
+    if cluster.config.material is None:
+        return
+    from ccobs_ops.core.etcd.material import collect  # noqa: PLC0415 - off by default
+
+    try:
+        with rec.phase("material"):
+            sealed = collect(cluster, archive, layout.folder_key(snapshot_id))
+    except OpsError as error:
+        rec.find("material_missing", Severity.CRITICAL, cluster.target, error.message, error.hint)
+        made = unknown if isinstance(error, UnknownError) else failed
+        rec.claim(made("material", error.message.splitlines()[0]))
+        return
+    if sealed is not None:
+        rec.measurements["material_bytes"] = float(sealed.stored_bytes)
+        rec.details["material"] = sealed.how
+        rec.claim(passed("material", f"{sealed.files} files stored, encrypted to {sealed.how}"))
 
 
 def _replace(entry: Entry, **changes: object) -> Entry:
