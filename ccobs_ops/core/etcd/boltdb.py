@@ -92,7 +92,7 @@ class BoltFile:
         members = [json.loads(item.value) for item in self.items("members")]
         return Facts(
             revision=max(_main(last), compacted),
-            compact_revision=_main(meta.get(b"finishedCompactRev")) or compacted,
+            compact_revision=compacted,  # one that was begun and not finished goes on when the copy starts
             consistent_index=_number(meta.get(b"consistent_index")),
             raft_term=_number(meta.get(b"term")),
             members=tuple(sorted(str(each.get("name") or each.get("id", "")) for each in members)),

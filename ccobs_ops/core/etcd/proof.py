@@ -153,9 +153,12 @@ def prove_readable(
     survey = Survey()
     for each in drawn.values():
         wanted = parse_key_value(each.value)
-        # a revision that was compacted away is served only while it is the key's newest
-        at = each.main if each.main > entry.compact_revision else entry.revision
-        found = copy.client.range(wanted.key, revision=at, local=True).kvs
+        compacted = each.main <= entry.compact_revision
+        found = copy.client.range(
+            wanted.key, revision=entry.revision if compacted else each.main, local=True
+        ).kvs
+        if compacted and (not found or found[0].mod_revision > each.main):
+            continue  # written over or deleted since, and not yet gone from the file: nobody is served it
         looked += 1
         if not found or (found[0].mod_revision, found[0].value) != (each.main, wanted.value):
             shown = wanted.key.decode("utf-8", "backslashreplace")
