@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
+from ccobs_ops.cli.main import run as command_line
 from ccobs_ops.core.errors import OpsError, RefusedError, UsageError
 from ccobs_ops.core.etcd.boltdb import BoltFile
 from ccobs_ops.core.etcd.canary import slot_key
@@ -406,35 +407,22 @@ def test_defragmentation_goes_one_by_one_and_the_leader_last(estate: EtcdEstate)
     estate.lab.start_service("etcd-1")
 
 
-def test_the_command_line(estate: EtcdEstate) -> None:
-    def ask(*words: str, ok: int = 0) -> str:
-        done = subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "ccobs_ops.cli.main",
-                "--inventory",
-                str(estate.lab.inventory_path),
-                *words,
-            ],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert done.returncode == ok, done.stdout + done.stderr
-        return done.stdout + done.stderr
+def test_the_command_line(estate: EtcdEstate, capsys: pytest.CaptureFixture[str]) -> None:
+    def ask(*words: str, ok: int = 0) -> tuple[str, str]:
+        assert command_line(["--inventory", str(estate.lab.inventory_path), *words]) == ok
+        return capsys.readouterr()
 
-    document = json.loads(ask("etcd", "snapshot", "--json").split("\ncanary")[0])
+    document = json.loads(ask("etcd", "snapshot", "--json")[0])
     assert (document["capability"], document["verdict"]) == ("snapshot", "PASSED")
-    assert all(len(line) <= 80 for line in ask("etcd", "health").splitlines())
-    assert "snapshots whole" in ask("etcd", "snapshots")
-    assert "exactly one of --latest" in ask("etcd", "restore", "--to", "/nowhere/x", ok=2)
-    assert "exactly one of --latest" in ask("etcd", "drill", "--latest", "--snapshot", "x", ok=2)
-    assert "1 or 3 members, not 2" in ask("etcd", "drill", "--members", "2", ok=2)
-    assert "is not in the catalogue" in ask("etcd", "drill", "--snapshot", "nosuch", ok=1)
-    assert "cannot be read" in ask(
-        "etcd", "restore", "--latest", "--to", "/nowhere/x", "--member", "m1", ok=2
+    assert all(len(line) <= 80 for line in ask("etcd", "health")[0].splitlines())
+    assert "snapshots whole" in ask("etcd", "snapshots")[0]
+    assert "exactly one of --latest" in ask("etcd", "restore", "--to", "/nowhere/x", ok=2)[1]
+    assert "exactly one of --latest" in ask("etcd", "drill", "--latest", "--snapshot", "x", ok=2)[1]
+    assert "1 or 3 members, not 2" in ask("etcd", "drill", "--members", "2", ok=2)[1]
+    assert "is not in the catalogue" in ask("etcd", "drill", "--snapshot", "nosuch", ok=1)[0]
+    assert (
+        "cannot be read"
+        in ask("etcd", "restore", "--latest", "--to", "/nowhere/x", "--member", "m1", ok=2)[1]
     )
-    assert "no store 'asia'" in ask("etcd", "drill", "--store", "asia", ok=2)
-    assert "etcd/observatory" in ask("check", "--json")
+    assert "no store 'asia'" in ask("etcd", "drill", "--store", "asia", ok=2)[1]
+    assert "etcd/observatory" in ask("check", "--json")[0]
