@@ -8,26 +8,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from datetime import timedelta
 from itertools import combinations
 
 from ccobs_ops.core.units import format_duration
 from ccobs_ops.inventory import Credentials, Inventory, Postgres, Store
-from ccobs_ops.inventory_problems import Key, did_you_mean
+from ccobs_ops.inventory_etcd import Etcd
+from ccobs_ops.inventory_problems import Key, Violation, did_you_mean
+from ccobs_ops.inventory_rules_etcd import etcd_violations
 
 _URL_PASSWORD = re.compile(r"[a-z][a-z0-9+.-]*://[^/@?#\s]*:[^/@?#\s]+@", re.IGNORECASE)
 _KEYWORD_PASSWORD = re.compile(r"(?:^|[\s?&])(?:ssl)?password\s*=", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True)
-class Violation:
-    """A rule that does not hold: where to point at, what is wrong, and which keys it was judged by."""
-
-    key: Key
-    message: str
-    hint: str
-    about: tuple[Key, ...]
 
 
 def violations(inventory: Inventory, *, store_names: Collection[str]) -> Iterator[Violation]:
@@ -49,6 +40,9 @@ def violations(inventory: Inventory, *, store_names: Collection[str]) -> Iterato
                 "take it out, name it as `password: file:PATH` or `password: env:NAME`, and change it if others saw it",
                 ((*key, "dsn"),),
             )
+    for name, target in inventory.etcd.items():
+        yield from _store_exists(("etcd", name), target, store_names)
+    yield from etcd_violations(inventory)
     if inventory.ledger is not None and _holds_password(inventory.ledger):
         yield Violation(
             ("ledger",),
@@ -62,9 +56,10 @@ def _holds_password(text: str) -> bool:
     return bool(_URL_PASSWORD.match(text.strip()) or _KEYWORD_PASSWORD.search(text))
 
 
-def archive_prefix(name: str, target: Postgres) -> str:
+def archive_prefix(name: str, target: Postgres | Etcd) -> str:
     """Where below its store's prefix the archive of target `name` lies."""
-    return (target.prefix or f"postgres/{name}").strip("/")
+    noun = "postgres" if isinstance(target, Postgres) else "etcd"
+    return (target.prefix or f"{noun}/{name}").strip("/")
 
 
 def _place(store: Store) -> tuple[str, str]:
@@ -139,7 +134,7 @@ def _encryption(key: Key, store: Store) -> Iterator[Violation]:
         )
 
 
-def _store_exists(key: Key, target: Postgres, store_names: Collection[str]) -> Iterator[Violation]:
+def _store_exists(key: Key, target: Postgres | Etcd, store_names: Collection[str]) -> Iterator[Violation]:
     if target.store in store_names:
         return
     known = ", ".join(sorted(store_names)) or "none"
@@ -149,27 +144,32 @@ def _store_exists(key: Key, target: Postgres, store_names: Collection[str]) -> I
 
 
 def _archives(inventory: Inventory) -> Iterator[Violation]:
-    archives: list[tuple[str, tuple[str, str], str]] = []
-    for name, target in inventory.postgres.items():
+    targets: dict[tuple[str, str], Postgres | Etcd] = {
+        **{("postgres", name): target for name, target in inventory.postgres.items()},
+        **{("etcd", name): target for name, target in inventory.etcd.items()},
+    }
+    archives: list[tuple[tuple[str, str], tuple[str, str], str]] = []
+    for key, target in targets.items():
         store = inventory.stores.get(target.store)
         if store is not None:
-            path = _joined(store.prefix, archive_prefix(name, target))
-            archives.append((name, _place(store), path))
+            path = _joined(store.prefix, archive_prefix(key[1], target))
+            archives.append((key, _place(store), path))
     for (one, place, path), (two, other_place, other_path) in combinations(archives, 2):
         if place != other_place or not (_within(path, other_path) or _within(other_path, path)):
             continue
-        stores = {inventory.postgres[name].store for name in (one, two)}
-        judged = [("postgres", name, part) for name in (one, two) for part in ("prefix", "store")]
+        stores = {targets[key].store for key in (one, two)}
+        judged: list[Key] = [(*key, part) for key in (one, two) for part in ("prefix", "store")]
         judged += [("stores", name, part) for name in stores for part in ("bucket", "prefix", "endpoint")]
+        first = ".".join(one)
         how = (
-            f"this archive, {path!r}, is that of postgres.{one} too"
+            f"this archive, {path!r}, is that of {first} too"
             if path == other_path
-            else f"this archive, {other_path!r}, overlaps that of postgres.{one}, {path!r}"
+            else f"this archive, {other_path!r}, overlaps that of {first}, {path!r}"
         )
         yield Violation(
-            ("postgres", two, "prefix" if inventory.postgres[two].prefix is not None else "store"),
+            (*two, "prefix" if targets[two].prefix is not None else "store"),
             f"{how}: one target's retention would delete the other's backups",
-            "give each target a prefix of its own (default: postgres/NAME)",
+            f"give each target a prefix of its own (default: {two[0]}/NAME)",
             tuple(judged),
         )
 
