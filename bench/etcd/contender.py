@@ -15,6 +15,7 @@ from ccobs_ops.core.errors import OpsError
 from ccobs_ops.lab.plan import BUCKET
 
 KEY = "by-hand/snapshot.db.zst"
+REVISION = "by-hand.revision"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,8 @@ def hand_snapshot(estate: Estate) -> Result:
     if shutil.which("zstd") is None:
         raise OpsError("the program zstd is not installed", hint="apt-get install -y zstd")
     path = estate.scratch / "hand.db"
+    with estate.client() as client:
+        (estate.scratch / REVISION).write_text(str(client.status().revision))
     script = (
         'set -eo pipefail; now() { echo "$1 $(date +%s.%N)"; }; now begin\n'
         f"'{estate.tool('etcdctl')}' --endpoints={estate.url} snapshot save '{path}' >&2; now save\n"
@@ -60,8 +63,7 @@ def hand_drill(estate: Estate) -> Result:
     """Download, zstd -d, `etcdutl snapshot restore`, start, wait, HashKV of both, count, write, stop, remove."""
     folder = estate.scratch / "drill"
     shutil.rmtree(folder, ignore_errors=True)
-    with estate.client() as client:
-        revision = client.status().revision
+    revision = (estate.scratch / REVISION).read_text()
     ctl = f"'{estate.tool('etcdctl')}' --endpoints=unix://client:1"
     script = (
         'set -eo pipefail; now() { echo "$1 $(date +%s.%N)"; }; now begin\n'

@@ -61,7 +61,11 @@ def test_everything_comes_up_answers_and_goes_without_a_trace(make_lab: MakeLab)
     print(f"up in {time.monotonic() - began:.1f} s")
     looks = lab.status()
     assert {look.name: look.state for look in looks} == dict.fromkeys(
-        ("us", "eu", "postgres", "filer-sync", "writer", "agent"), "running"
+        (
+            *("us", "eu", "postgres", "filer-sync", "writer", "agent"),
+            *("etcd-1", "etcd-2", "etcd-3", "etcd-writer", "etcd-agent"),
+        ),
+        "running",
     )
     memory = sum(look.memory_bytes for look in looks)
     print(f"{memory / 1024**2:.0f} MiB")

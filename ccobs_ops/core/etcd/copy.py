@@ -41,6 +41,7 @@ class _Running:
     member: RestoredMember
     child: Child
     client: EtcdClient
+    socket: Path
 
 
 class Copy:
@@ -63,10 +64,10 @@ class Copy:
     def await_ready(self, seconds: float = READY_SECONDS) -> None:
         """Wait until all that run follow a leader and one of them answers for a quorum. Raises DamagedError."""
         began = self._ctx.timer()
-        waiting = self.clients
+        waiting = [each for each in self._members if each.child.poll() is None]
         while True:
             self._all_alive()
-            waiting = [client for client in waiting if not self._follows(client)]
+            waiting = [each for each in waiting if not self._follows(each)]
             if not waiting and self._answers():
                 return
             if self._ctx.timer() - began > seconds:
@@ -103,9 +104,11 @@ class Copy:
             return each.client.status().is_leader
         return False
 
-    def _follows(self, client: EtcdClient) -> bool:
-        with contextlib.suppress(OpsError):
-            return client.status().leader != 0
+    def _follows(self, each: _Running) -> bool:
+        """Whether it has a leader. Until its socket is there nobody is asked: gRPC would wait before it asks again."""
+        if each.socket.exists():
+            with contextlib.suppress(OpsError):
+                return each.client.status().leader != 0
         return False
 
     def _answers(self) -> bool:
@@ -161,7 +164,8 @@ def running(
                 "--log-level=warn",
             ]
             child = stack.enter_context(spawn(argv, cwd=folder, env=environment()))
-            socket = f"/proc/self/fd/{here}/{member.client_url.removeprefix('unix://')}"
+            stack.callback(child.signal, signal.SIGKILL)  # nothing of a copy is worth a graceful end
+            socket = Path(f"/proc/self/fd/{here}") / member.client_url.removeprefix("unix://")
             client = stack.enter_context(
                 EtcdClient(
                     f"unix:{socket}",
@@ -171,5 +175,5 @@ def running(
                     password=cluster.password if cluster.config.user else None,
                 )
             )
-            started.append(_Running(member, child, client))
+            started.append(_Running(member, child, client, socket))
         yield Copy(ctx, started)
