@@ -177,9 +177,11 @@ def _measurements(exercise: Exercise, objectives: Objectives | None) -> Table | 
     rows.add_column("measurement")
     rows.add_column("value", justify="right")
     promised = objectives is not None and any(name in PROMISED for name in exercise.measurements)
-    rows.add_column("objective" if promised else "")
+    if promised:
+        rows.add_column("objective")
     for name, value in exercise.measurements.items():
-        rows.add_row(_text(name), measured(name, value), _against(name, value, objectives))
+        against = (_against(name, value, objectives),) if promised else ()
+        rows.add_row(_text(name), measured(name, value), *against)
     return rows
 
 
