@@ -68,7 +68,9 @@ class EtcdMaterial(Model):
     @model_validator(mode="after")
     def _encrypted(self) -> EtcdMaterial:
         if bool(self.age) == (self.kms_key is not None):
-            raise ValueError("name `age` recipients or a `kms_key`, one of the two: it is never stored in clear")
+            raise ValueError(
+                "name `age` recipients or a `kms_key`, one of the two: it is never stored in clear"
+            )
         if not self.paths:
             raise ValueError("name at least one path, or leave `material` out")
         return self
