@@ -30,7 +30,7 @@ from ccobs_ops.core.postgres.archive import compress
 from ccobs_ops.core.storage import in_order, md5_hex
 from ccobs_ops.core.units import format_bytes, format_seconds
 
-_IN_FLIGHT_BYTES = 64 * 1024 * 1024
+_IN_FLIGHT_BYTES = 48 * 1024 * 1024
 _BUSY = "a snapshot of {} is being taken already"
 
 
@@ -138,19 +138,18 @@ def _store(
     ahead = max(2, min(archive.store.concurrency, _IN_FLIGHT_BYTES // config.part_size))
     free: SimpleQueue[bytearray] = SimpleQueue()  # the same few buffers go round
     for _ in range(ahead + 1):
-        free.put(bytearray())
+        free.put(bytearray(config.part_size))
 
-    def numbered() -> Iterator[tuple[int, bytearray]]:
-        for number, buffer in enumerate(_cut(stream, free, config.part_size)):
-            check.feed(buffer)
-            ctx.progress.advance(len(buffer))
-            yield number, buffer
+    def numbered() -> Iterator[tuple[int, bytearray, int]]:
+        for number, (buffer, filled) in enumerate(_cut(stream, free)):
+            check.feed(memoryview(buffer)[:filled])
+            ctx.progress.advance(filled)
+            yield number, buffer, filled
 
-    def store(item: tuple[int, bytearray]) -> Part:
-        number, buffer = item
-        size = len(buffer)
+    def store(item: tuple[int, bytearray, int]) -> Part:
+        number, buffer, size = item
         try:
-            packed = compress(buffer, config.compression_level)
+            packed = compress(memoryview(buffer)[:size], config.compression_level)
         finally:
             free.put(buffer)
         key = layout.part_key(snapshot_id, number)
@@ -160,22 +159,21 @@ def _store(
     return list(in_order(numbered(), store, workers=min(ahead, 4), ahead=ahead))
 
 
-def _cut(stream: Iterator[Block], free: SimpleQueue[bytearray], size: int) -> Iterator[bytearray]:
-    """The stream in buffers taken from `free`, each of `size` bytes but the last."""
-    buffer = free.get()
-    del buffer[:]
+def _cut(stream: Iterator[Block], free: SimpleQueue[bytearray]) -> Iterator[tuple[bytearray, int]]:
+    """The stream in buffers taken from `free`, each full but the last, with the number of bytes in it."""
+    buffer, filled = free.get(), 0
     for block in stream:
         view = memoryview(block)
         while len(view):
-            room = size - len(buffer)
-            buffer += view[:room]
-            view = view[room:]
-            if len(buffer) == size:
-                yield buffer
-                buffer = free.get()
-                del buffer[:]
-    if buffer:
-        yield buffer
+            taken = min(len(view), len(buffer) - filled)
+            buffer[filled : filled + taken] = view[:taken]
+            filled += taken
+            view = view[taken:]
+            if filled == len(buffer):
+                yield buffer, filled
+                buffer, filled = free.get(), 0
+    if filled:
+        yield buffer, filled
 
 
 def _examine(

@@ -127,7 +127,9 @@ def _diagnose_plain(endpoint: str, tls: Tls) -> Reason | None:
         with _handshake(endpoint, tls, verify=False):
             pass
     except ssl.SSLError as error:
-        if "ALERT" not in (error.reason or ""):  # who answers with an alert speaks TLS, and wants something else
+        if "ALERT" not in (
+            error.reason or ""
+        ):  # who answers with an alert speaks TLS, and wants something else
             return None
     except OSError:
         return None
