@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Engine
 
 from ccobs_ops.core import ledger_schema as schema
@@ -303,7 +302,13 @@ class Ledger:
     # below: how it gets there
 
     def _dialect(self) -> Any:
-        return sqlite if self._engine.dialect.name == "sqlite" else postgresql
+        if self._engine.dialect.name == "sqlite":
+            from sqlalchemy.dialects import sqlite  # noqa: PLC0415
+
+            return sqlite
+        from sqlalchemy.dialects import postgresql  # noqa: PLC0415 - it brings drivers along that SQLite does not need
+
+        return postgresql
 
     def _insert(self, table: sa.Table, rows: list[dict[str, Any]]) -> int:
         """Insert what is not there yet, in one transaction; returns how many rows were new."""
