@@ -86,13 +86,18 @@ def test_a_snapshot_is_taken_and_drilled_as_directly(site: Site, method: str) ->
     assert all(path.stat().st_size == 0 for path in site.work.iterdir())
 
 
-def test_the_snapshot_is_written_in_the_pod_of_its_own_member(site: Site) -> None:
-    site.fake.asked.clear()
-    site.fake.ran.clear()
-    taken = site.reached("exec").snapshot()
-    where = [path for path in site.fake.asked if path.startswith("exec")]
-    saved = next(number for number, argv in enumerate(site.fake.ran) if "save" in argv)
-    assert f"/pods/etcd-{taken.details['member']}/exec" in where[saved]
+def test_a_snapshot_is_written_in_the_pod_of_its_own_member(site: Site) -> None:
+    with site.reached("exec").cluster.access() as access:
+        view = access.look()
+        assert len(view.answered) == 3
+        for status in view.answered:
+            site.fake.asked.clear()
+            site.fake.ran.clear()
+            with access.snapshot(status.endpoint, 60) as blocks:
+                assert sum(len(block) for block in blocks) > status.db_in_use_bytes
+            where = [path for path in site.fake.asked if path.startswith("exec")]
+            assert all(f"/pods/etcd-{view.name_of(status.member_id)}/exec" in path for path in where), where
+            assert any("save" in argv for argv in site.fake.ran)
 
 
 def test_health_through_kubernetes_says_the_same(site: Site) -> None:

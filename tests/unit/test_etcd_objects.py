@@ -75,6 +75,11 @@ def test_counting_asks_twice_a_resource_and_finds_every_key() -> None:
     assert store.asked <= 2 * len(counts) + 4
 
 
+def test_a_key_that_stands_alone_takes_nobody_else_along() -> None:
+    held = [b"/registry/health", b"/registry/healthchecks/a", b"/registry/healthchecks/b"]
+    assert count_resources(Sorted(held)) == {"health": 1, "healthchecks": 2}
+
+
 def test_counting_ends_on_keys_of_every_byte() -> None:
     held = [
         b"/registry/" + bytes(tail) for tail in ([0], [255], [255, 255], [47], [47, 47, 1], [46, 47, 255])
