@@ -15,6 +15,7 @@ from itertools import combinations
 from ccobs_ops.core.units import format_duration
 from ccobs_ops.inventory import Credentials, Inventory, Postgres, Store
 from ccobs_ops.inventory_problems import Key, did_you_mean
+from ccobs_ops.inventory_replication import ReplicationPair
 
 _URL_PASSWORD = re.compile(r"[a-z][a-z0-9+.-]*://[^/@?#\s]*:[^/@?#\s]+@", re.IGNORECASE)
 _KEYWORD_PASSWORD = re.compile(r"(?:^|[\s?&])(?:ssl)?password\s*=", re.IGNORECASE)
@@ -49,6 +50,8 @@ def violations(inventory: Inventory, *, store_names: Collection[str]) -> Iterato
                 "take it out, name it as `password: file:PATH` or `password: env:NAME`, and change it if others saw it",
                 ((*key, "dsn"),),
             )
+    for name, pair in inventory.replication.items():
+        yield from _replication(("replication", name), pair, inventory, store_names)
     if inventory.ledger is not None and _holds_password(inventory.ledger):
         yield Violation(
             ("ledger",),
@@ -146,6 +149,35 @@ def _store_exists(key: Key, target: Postgres, store_names: Collection[str]) -> I
     hint = did_you_mean(target.store, store_names) or f"known stores: {known}"
     where = (*key, "store")
     yield Violation(where, f"there is no store {target.store!r}", hint, (where,))
+
+
+def _replication(
+    key: Key, pair: ReplicationPair, inventory: Inventory, store_names: Collection[str]
+) -> Iterator[Violation]:
+    known = ", ".join(sorted(store_names)) or "none"
+    for side, store in (("source", pair.source), ("replica", pair.replica)):
+        where = (*key, side)
+        if store not in store_names:
+            hint = did_you_mean(store, store_names) or f"known stores: {known}"
+            yield Violation(where, f"there is no store {store!r}", hint, (where,))
+    both = ((*key, "source"), (*key, "replica"))
+    if pair.source == pair.replica:
+        message = f"the store {pair.source!r} is both source and replica: it is always equal to itself"
+        yield Violation(both[1], message, "name the store in the other region", both)
+    exports = (*key, "exports")
+    if pair.mode == "inventory" and pair.exports is None:
+        message = "mode inventory without exports: nothing says where the inventories of both sides are"
+        yield Violation(
+            (*key, "mode"), message, "add `exports:` with source and replica", ((*key, "mode"), exports)
+        )
+    if pair.rpo < pair.canary.interval:
+        told = f"rpo ({format_duration(pair.rpo)}) is shorter than canary.interval"
+        yield Violation(
+            (*key, "rpo"),
+            f"{told} ({format_duration(pair.canary.interval)}): a lag that small could not be measured",
+            "raise rpo, or lower canary.interval",
+            ((*key, "rpo"), (*key, "canary", "interval")),
+        )
 
 
 def _archives(inventory: Inventory) -> Iterator[Violation]:
