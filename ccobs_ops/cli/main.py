@@ -29,6 +29,7 @@ NOUNS = {
     "check": "Check the inventory: every problem, with file, line and key.",
     "status": "Every target at a glance: verdicts, age of proof, RTO and RPO.",
     "postgres": "Back up PostgreSQL, look at its recovery window, restore it, prove it.",
+    "replication": "Is the other region really a copy, how far behind; repair it.",
     "ledger": "Read back what was found.",
     "lab": "A small estate of real servers on this machine, and faults to inject.",
     "demo": "One nightly validation on a fresh lab, through Dagster.",

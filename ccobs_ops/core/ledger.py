@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -299,6 +299,16 @@ class Ledger:
         if row is None:
             return None
         return Beat(row.target, row.component, from_microseconds(row.at), json.loads(row.details))
+
+    # for modules that keep a table of their own here (`replication/arrivals.py`)
+
+    def reading(self) -> AbstractContextManager[Connection]:
+        """A connection to read with."""
+        return self._read()
+
+    def writing(self) -> AbstractContextManager[Connection]:
+        """A connection to write with, in one transaction that is on disk when the block is left."""
+        return self._write()
 
     # below: how it gets there
 

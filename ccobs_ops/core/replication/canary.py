@@ -11,6 +11,7 @@ Invariants that the measured lag rests on:
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 import secrets
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from ccobs_ops.core.errors import DamagedError, OpsError
 from ccobs_ops.core.exercise import rfc3339
-from ccobs_ops.core.guard import permit
+from ccobs_ops.core.guard import Permit, permit
 from ccobs_ops.core.replication.arrivals import Arrival, Arrivals
 from ccobs_ops.core.storage import MissingObjectError, ObjectStore, md5_hex
 
@@ -120,12 +121,10 @@ class Canaries:
 
         A canary that is still looked for stays. Only objects that are on record as ours are touched; returns how many.
         """
-        if not self.config.remove:
-            return 0
         now = self._ctx.clock()
         allowed = permit(
             "canary", self.target, allowed={"canary"}, dry_run=False, confirmation=self.target
-        )  # the agent's own objects: the inventory's `canary.remove` stands for the operator
+        )  # our own objects: the inventory's `canary.keep` stands for the operator
         gone: list[Arrival] = []
         for arrival in self.arrivals.stored():
             if arrival.waiting or now - arrival.written_at < self.config.keep:
@@ -135,7 +134,19 @@ class Canaries:
             self._source.delete(arrival.key, allowed)
             gone.append(replace(arrival, removed_at=now))
         self.arrivals.update(gone)
+        with contextlib.suppress(
+            OpsError
+        ):  # read-only keys, or a replica that is down: a lifecycle rule will do
+            self._tidy_replica(now, allowed)
         return len(gone)
+
+    def _tidy_replica(self, now: datetime, allowed: Permit) -> None:
+        """Where the replicator does not carry deletions, canaries would stay in the replica for good."""
+        kept = {arrival.key for arrival in self.arrivals.stored()}
+        for stored in list(self._replica.list(self._prefix)):
+            old = now - stored.modified > self.config.keep + self.pair.rpo
+            if old and stored.key not in kept and _NAME.fullmatch(stored.key.removeprefix(self._prefix)):
+                self._replica.delete(stored.key, allowed)
 
     # -- the replica's side ----------------------------------------------------------------------------------------
 
@@ -148,6 +159,7 @@ class Canaries:
     def watch(self, arrival: Arrival) -> None:
         """Look for `arrival` from now on."""
         self._waiting.setdefault(arrival.seq, arrival)
+        self._flushed.setdefault(arrival.seq, self._ctx.timer())
         self._due.setdefault(arrival.seq, self._ctx.timer())
 
     @property
@@ -172,6 +184,11 @@ class Canaries:
         finally:
             self._keep(ended)
         return tuple(ended)
+
+    def flush(self) -> None:
+        """Write down how far the looks for every waiting canary are."""
+        self._flushed.clear()
+        self._keep([])
 
     def next_look_seconds(self) -> float:
         """Seconds until a canary's turn comes; a second when none is looked for."""

@@ -1,0 +1,129 @@
+"""`ccobs-ops replication`: is the replica really a copy, how far is it behind, and put right what is not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ccobs_ops.cli.options import Json, answering, choose, exercising, parsed
+
+if TYPE_CHECKING:
+    from ccobs_ops.core.context import Context
+    from ccobs_ops.core.exercise import Exercise
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Is the other region really a copy, how far is it behind, and repair what is not.",
+)
+
+Name = Annotated[
+    str | None,
+    typer.Argument(metavar="NAME", help="The pair's name in the inventory; not needed if there is only one."),
+]
+
+
+@app.command("canary")
+def canary(
+    ctx: typer.Context,
+    name: Name = None,
+    window: Annotated[
+        str | None, typer.Option(metavar="SPAN", help="Look at canaries of the last 1h (default), 24h, ….")
+    ] = None,
+    wait: Annotated[
+        str | None,
+        typer.Option(metavar="SPAN", help="Without an agent: how long to watch for the canary sent here."),
+    ] = None,
+    json: Json = False,
+) -> int:
+    """How far the replica is behind, from canaries.
+
+    The lag of those of the last hour, against the RPO. Where no agent runs on this host, one canary is sent and watched for.
+    """
+
+    def look(context: Context, target: str) -> Exercise:
+        from ccobs_ops.core.replication.lag import WINDOW, measure
+
+        return measure(context, target, window=span or WINDOW, wait=patience)
+
+    with answering(json):
+        from ccobs_ops.core.units import parse_duration
+
+        span = parsed("--window", window, parse_duration)
+        patience = parsed("--wait", wait, parse_duration)
+    return _exercise(ctx, name, look, json=json)
+
+
+@app.command("repair")
+def repair(
+    ctx: typer.Context,
+    name: Name = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run/--no-dry-run", help="Only say what would be copied.")
+    ] = True,
+    confirm: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The pair again, to copy for real.")
+    ] = None,
+    comparison: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="The comparison to repair. Default: the newest one on this host."),
+    ] = None,
+    json: Json = False,
+) -> int:
+    """Copy what one comparison found missing or different.
+
+    By default it only says what that is. With --confirm NAME, and `allow: [repair]` in the inventory, exactly those objects are copied
+    from the source. Nothing is deleted, and no object that is newer in the replica is overwritten.
+    """
+
+    def put_right(context: Context, target: str) -> Exercise:
+        from ccobs_ops.core.replication.repair import repair as run
+
+        return run(
+            context, target, dry_run=dry_run and confirm is None, confirmation=confirm, comparison=comparison
+        )
+
+    return _exercise(ctx, name, put_right, json=json)
+
+
+@app.command("agent")
+def agent(ctx: typer.Context, name: Name = None) -> int:
+    """Send canaries and watch for them, until stopped.
+
+    One long-running process a pair; SIGINT or SIGTERM ends it.
+    """
+    import signal
+    import threading
+
+    from ccobs_ops.core.replication.agent import run_agent
+
+    stop = threading.Event()
+
+    def on_signal(number: int, _frame: object) -> None:
+        stop.set()
+        signal.signal(number, signal.default_int_handler)  # a second one does not wait
+
+    with exercising(ctx) as context:
+        target = choose("replication", list(context.inventory.replication), name)
+        kept = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            run_agent(context, target, stop=stop)
+        finally:
+            for number, handler in kept.items():
+                signal.signal(number, handler)
+    return 0
+
+
+def _exercise(
+    ctx: typer.Context, name: str | None, run: Callable[[Context, str], Exercise], *, json: bool
+) -> int:
+    """Run one exercise on the chosen pair, show it, and return the exit status of its verdict."""
+    from ccobs_ops.cli import output
+
+    with answering(json), exercising(ctx) as context:
+        target = choose("replication", list(context.inventory.replication), name)
+        exercise = run(context, target)
+    output.print_exercise(exercise, None, json=json)
+    return exercise.verdict.exit_status
