@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from ccobs_ops.inventory_native import Native
 from ccobs_ops.inventory_types import Duration, Model, Size
 
 Ratio = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -73,6 +74,7 @@ class ReplicationPair(Model):
     exports: Exports | None = None
     canary: ReplicationCanary = ReplicationCanary()
     repair: Repair = Repair()
+    native: Native = Native()
     comparison_age: Duration = timedelta(hours=26)
     allow: tuple[Literal["repair"], ...] = ()
     owners: tuple[str, ...] = ()

@@ -61,8 +61,11 @@ def repair(
     ctx: typer.Context,
     name: Name = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run/--no-dry-run", help="Only say what would be copied.")
-    ] = True,
+        bool | None,
+        typer.Option(
+            "--dry-run/--no-dry-run", help="Only say what would be copied. Default without --confirm."
+        ),
+    ] = None,
     confirm: Annotated[
         str | None, typer.Option(metavar="NAME", help="The pair again, to copy for real.")
     ] = None,
@@ -74,30 +77,39 @@ def repair(
 ) -> int:
     """Copy what one comparison found missing or different.
 
-    By default it only says what that is. With --confirm NAME, and `allow: [repair]` in the inventory, exactly those objects are copied
-    from the source. Nothing is deleted, and no object that is newer in the replica is overwritten.
+    By default it only says what that is. With --confirm NAME, and `allow: [repair]` in the inventory, exactly those
+    objects are copied from the source. Nothing is deleted, and no object that is newer in the replica is overwritten.
     """
 
     def put_right(context: Context, target: str) -> Exercise:
         from ccobs_ops.core.replication.repair import repair as run
 
         return run(
-            context, target, dry_run=dry_run and confirm is None, confirmation=confirm, comparison=comparison
+            context,
+            target,
+            dry_run=confirm is None if dry_run is None else dry_run,
+            confirmation=confirm,
+            comparison=comparison,
         )
 
     return _exercise(ctx, name, put_right, json=json)
 
 
 @app.command("agent")
-def agent(ctx: typer.Context, name: Name = None) -> int:
+def agent(
+    ctx: typer.Context,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="One pair only; all of the inventory's without it.")
+    ] = None,
+) -> int:
     """Send canaries and watch for them, until stopped.
 
-    One long-running process a pair; SIGINT or SIGTERM ends it.
+    The one long-running process of replication; SIGINT or SIGTERM ends it.
     """
     import signal
     import threading
 
-    from ccobs_ops.core.replication.agent import run_agent
+    from ccobs_ops.core.replication.agent import run_agents
 
     stop = threading.Event()
 
@@ -106,10 +118,11 @@ def agent(ctx: typer.Context, name: Name = None) -> int:
         signal.signal(number, signal.default_int_handler)  # a second one does not wait
 
     with exercising(ctx) as context:
-        target = choose("replication", list(context.inventory.replication), name)
+        known = list(context.inventory.replication)
+        names = known if name is None and known else [choose("replication", known, name)]
         kept = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
-            run_agent(context, target, stop=stop)
+            run_agents(context, names, stop=stop)
         finally:
             for number, handler in kept.items():
                 signal.signal(number, handler)

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from ccobs_ops.inventory import Inventory
-from ccobs_ops.lab.plan import BUCKET, DATABASE, NAME, REGIONS, Plan
+from ccobs_ops.lab.plan import ARTIFACTS, BUCKET, DATABASE, NAME, PAIRS, REGIONS, Plan
 from ccobs_ops.lab.s3 import aws_region
 
 _HEADER = """\
@@ -59,15 +59,36 @@ def build(plan: Plan) -> dict[str, Any]:
     }
     if "postgres" in plan.services and document["stores"]:
         document["postgres"] = {NAME: _postgres(plan, store=next(iter(document["stores"])))}
+    if set(REGIONS) <= set(plan.services):
+        document["stores"] |= {
+            f"{region}_artifacts": _store(plan, region, bucket=ARTIFACTS) for region in REGIONS
+        }
+        document["replication"] = {name: _pair(plan, name) for name in PAIRS}
     return document
 
 
-def _store(plan: Plan, region: str) -> dict[str, Any]:
+def _pair(plan: Plan, name: str) -> dict[str, Any]:
+    suffix = "" if PAIRS[name] == BUCKET else f"_{name}"
+    pair: dict[str, Any] = {
+        "source": f"us{suffix}",
+        "replica": f"eu{suffix}",
+        "rpo": "10s",
+        "hash_sample": 0.05,
+        "concurrency": 4,
+        "canary": {"interval": "5s", "timeout": "2m", "keep": "5m"},
+        "allow": ["repair"],
+    }
+    if "filer-sync" in plan.services:
+        pair["native"] = {"filer_sync": {"metrics": plan.replicator_metrics}}
+    return pair
+
+
+def _store(plan: Plan, region: str, *, bucket: str = BUCKET) -> dict[str, Any]:
     def credentials(right: str) -> dict[str, str]:
         return {part: f"file:secrets/{region}_{right}{part}" for part in ("access_key", "secret_key")}
 
     return {
-        "bucket": BUCKET,
+        "bucket": bucket,
         "region": aws_region(region),
         "endpoint": f"http://127.0.0.1:{plan.s3_port(region)}",
         "addressing": "path",

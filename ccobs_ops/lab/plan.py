@@ -24,6 +24,10 @@ BUCKET = "ccobs-backups"
 OUTSIDE = re.compile(r"/var/tmp/ccobs-lab-[0-9a-f]{12}")
 """Where PostgreSQL's folder lies when it cannot lie in the lab's."""
 PROBE_BUCKET = "ccobs-lab"
+ARTIFACTS = "ccobs-artifacts"
+"""A bucket with versions, of the application: replicated like the backups."""
+PAIRS = {"backups": BUCKET, "artifacts": ARTIFACTS}
+"""The replicated pairs by name, and the bucket of each."""
 REGIONS = ("us", "eu")
 NAME = "observatory"
 TARGET = f"postgres/{NAME}"
@@ -66,6 +70,7 @@ class Plan:
             "us": free_base(SEAWEED_OFFSETS),
             "eu": free_base(SEAWEED_OFFSETS),
             "postgres": free_base((0,)),
+            "filer-sync": free_base((0,)),
         }
         return cls(directory, scale, seed, services, ports, home, bin_dir, run_as)
 
@@ -124,6 +129,16 @@ class Plan:
     def filer_port(self, region: str) -> int:
         """Where the filer of `region` listens, for replication."""
         return self.ports[region] + 2
+
+    @property
+    def replicator_metrics(self) -> str:
+        """Where the replicator tells about itself."""
+        return f"http://127.0.0.1:{self.ports['filer-sync']}/metrics"
+
+    @property
+    def replicator_hold(self) -> Path:
+        """While this file exists, the supervisor of the replicator looks on."""
+        return self.state_dir / "replicator.hold"
 
     def secret_file(self, name: str) -> Path:
         """The file (0600) that holds the secret `name`."""

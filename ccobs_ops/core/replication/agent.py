@@ -11,7 +11,7 @@ What a killed agent leaves is taken up by the next one: canaries without a row, 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ccobs_ops.core.errors import DamagedError, OpsError
@@ -22,7 +22,7 @@ from ccobs_ops.core.redaction import REDACT
 from ccobs_ops.core.replication.arrivals import Arrival
 from ccobs_ops.core.replication.canary import Canaries, target_of
 from ccobs_ops.core.replication.lag import agent_lock, look_back
-from ccobs_ops.core.units import format_seconds
+from ccobs_ops.core.units import format_duration, format_seconds
 
 if TYPE_CHECKING:
     from ccobs_ops.core.context import Context
@@ -34,11 +34,35 @@ _KEPT_WINDOWS = 24 * 14
 """Rows stay for two weeks of hours; the objects themselves only for `canary.keep`."""
 
 
+def run_agents(ctx: Context, names: Sequence[str], *, stop: threading.Event) -> None:
+    """Run the agents of all pairs in `names`, each with two threads, until `stop` is set. Blocks.
+
+    Raises the first OpsError of one that cannot start (another agent of its pair runs here); the others are then ended too.
+    """
+    errors: list[OpsError] = []
+
+    def one(name: str) -> None:
+        try:
+            run_agent(ctx, name, stop=stop)
+        except OpsError as error:
+            errors.append(error)
+            stop.set()
+
+    threads = [threading.Thread(target=one, args=(name,), name=f"canary-{name}") for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        while thread.is_alive():
+            thread.join(1.0)
+    if errors:
+        raise errors[0]
+
+
 def run_agent(ctx: Context, name: str, *, stop: threading.Event) -> None:
     """Send and watch canaries of the pair `name` until `stop` is set. Blocks.
 
-    Raises OpsError when another agent of this pair runs on this host; everything else is reported, recorded where possible, and
-    tried again.
+    Raises OpsError when another agent of this pair runs on this host; everything else is reported, recorded where
+    possible, and tried again.
     """
     target = target_of(name)
     busy = f"an agent of {target} runs on this host already"
@@ -93,7 +117,9 @@ class _Agent:
             self._note(f"{reconciled} canaries were in the source without a row; they are looked for now")
             with self._lock:
                 self._sent += self._canaries.arrivals.waiting()
-        self._note(f"sending canaries to {self._target}, one every {self._canaries.config.interval}")
+        self._note(
+            f"sending canaries of {self._target}, one every {format_duration(self._canaries.config.interval)}"
+        )
         interval = self._canaries.config.interval.total_seconds()
         due = self._ctx.timer()
         pruned = float("-inf")

@@ -4,8 +4,8 @@ Invariants that the measured lag rests on:
 1. A canary is on record only after the source confirmed it, with the moment of that confirmation: the replicator is never
    charged for time in which the object was not committed.
 2. `seen_at` is a moment at which the whole object, byte for byte, was read from the replica.
-3. `absent_at` is a moment at which the replica answered that it does not have it. A replica that does not answer says nothing:
-   neither moment changes.
+3. `absent_at` is a moment at which the replica answered that it does not have it. A replica that does not
+   answer says nothing: neither moment changes.
 4. What an agent wrote and could not record before it was killed is found again in the source by its key.
 """
 
@@ -170,8 +170,8 @@ class Canaries:
     def look(self) -> tuple[Arrival, ...]:
         """Look for every canary whose turn it is; returns those that were seen or given up.
 
-        A new canary is looked for every 50 ms, an older one after a tenth of its age, 5 s at most. Raises OpsError when the replica
-        does not answer, and DamagedError when it holds other bytes than the source was given.
+        A new canary is looked for every 50 ms, an older one after a tenth of its age, 5 s at most. Raises OpsError when the
+        replica does not answer, and DamagedError when it holds other bytes than the source was given.
         """
         ended: list[Arrival] = []
         try:

@@ -9,6 +9,7 @@ from ccobs_ops.lab.services.agent import Agent
 from ccobs_ops.lab.services.base import Service
 from ccobs_ops.lab.services.filer_sync import FilerSync
 from ccobs_ops.lab.services.postgres import Postgres
+from ccobs_ops.lab.services.replication_agent import ReplicationAgent
 from ccobs_ops.lab.services.seaweed import Seaweed
 from ccobs_ops.lab.services.writer import Writer
 
@@ -19,6 +20,7 @@ REGISTRY: tuple[Service, ...] = (
     FilerSync(),
     Writer(),
     Agent(),
+    ReplicationAgent(),
 )
 
 

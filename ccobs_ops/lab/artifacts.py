@@ -1,0 +1,39 @@
+"""What the lab's application keeps in its bucket with versions: the same objects for the same seed."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+from ccobs_ops.lab.plan import ARTIFACTS
+
+OBJECTS = 24
+REPLACED = 6
+"""How many of them were written twice: those have an older version."""
+DELETED = "exports/2026-withdrawn.json"
+"""Written, then deleted: a delete marker is its newest version."""
+ODD_KEYS = ("exports/été 2026/§ 1.txt", "exports/a//b", "exports/plus+and%25.txt")
+
+
+def seed_artifacts(s3: Any, seed: int) -> None:
+    """Fill the bucket; raises botocore's errors."""
+    rng = Random(seed)
+
+    def put(key: str, size: int) -> None:
+        s3.put_object(
+            Bucket=ARTIFACTS,
+            Key=key,
+            Body=rng.randbytes(size),
+            Metadata={"made-by": "lab"},
+            ContentType="application/octet-stream",
+        )
+
+    keys = [f"runs/{number:04d}/transcript.jsonl" for number in range(OBJECTS)]
+    for key in keys:
+        put(key, rng.randrange(200, 4000))
+    for key in keys[:REPLACED]:
+        put(key, rng.randrange(200, 4000))
+    for key in ODD_KEYS:
+        put(key, 64)
+    put(DELETED, 64)
+    s3.delete_object(Bucket=ARTIFACTS, Key=DELETED)
