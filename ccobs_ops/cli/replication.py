@@ -25,6 +25,40 @@ Name = Annotated[
 ]
 
 
+@app.command("compare")
+def compare(
+    ctx: typer.Context,
+    name: Name = None,
+    prefix: Annotated[
+        str, typer.Option(metavar="P", help="Only keys below the pair's prefix plus this.")
+    ] = "",
+    hash_sample: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            metavar="R",
+            help="Share of the objects to read and hash on both sides. Default: the inventory's.",
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where an interrupted comparison stopped.")
+    ] = False,
+    json: Json = False,
+) -> int:
+    """List both sides and explain every difference.
+
+    Independent of whoever replicates; suspects are looked at again before they are reported. Changes nothing.
+    """
+
+    def run(context: Context, target: str) -> Exercise:
+        from ccobs_ops.core.replication.compare import compare as look
+
+        return look(context, target, prefix=prefix, hash_sample=hash_sample, resume=resume)
+
+    return _exercise(ctx, name, run, json=json)
+
+
 @app.command("canary")
 def canary(
     ctx: typer.Context,
