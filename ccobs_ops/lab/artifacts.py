@@ -10,8 +10,6 @@ from ccobs_ops.lab.plan import ARTIFACTS
 OBJECTS = 24
 REPLACED = 6
 """How many of them were written twice: those have an older version."""
-DELETED = "exports/2026-withdrawn.json"
-"""Written, then deleted: a delete marker is its newest version."""
 ODD_KEYS = ("exports/été 2026/§ 1.txt", "exports/a//b", "exports/plus+and%25.txt")
 
 
@@ -35,5 +33,3 @@ def seed_artifacts(s3: Any, seed: int) -> None:
         put(key, rng.randrange(200, 4000))
     for key in ODD_KEYS:
         put(key, 64)
-    put(DELETED, 64)
-    s3.delete_object(Bucket=ARTIFACTS, Key=DELETED)

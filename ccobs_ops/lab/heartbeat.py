@@ -1,10 +1,14 @@
-"""The supervisor's own measure of lag: a file with the time in it, written to one filer and read from the other.
+"""The supervisor's own measure of lag: a file with a number in it, written to one filer and read from the other, and the
+replicator's checkpoint, which has to move on while that file changes.
 
-It shares nothing with what the product measures, so that a defect of the product cannot keep the lab's replication going.
+Both are needed. A replicator that hangs brings no beat. One that lost what was on its way in a crash brings every later
+beat, but its checkpoint stays where the loss is, and only a restart from there brings what is missing. None of this is shared with
+what the product measures, so that a defect of the product cannot keep the lab's replication going.
 """
 
 from __future__ import annotations
 
+import re
 import time
 import urllib.error
 import urllib.request
@@ -13,6 +17,7 @@ from dataclasses import dataclass, field
 
 _TIMEOUT_SECONDS = 2.0
 _WRITE_EVERY_SECONDS = 2.0
+_OFFSET = re.compile(rb"^SeaweedFS_filerSync_sync_offset\{[^}]*\}\s+(\S+)$", re.MULTILINE)
 
 
 def filer_put(port: int, path: str, body: bytes) -> None:
@@ -38,6 +43,17 @@ def _opener() -> urllib.request.OpenerDirector:
 
 
 @dataclass
+class Stopwatch:
+    """Seconds since something last happened, of which only those count in which it could have happened."""
+
+    seconds: float = 0.0
+
+    def tick(self, step: float, *, happened: bool) -> None:
+        """`step` more seconds have passed."""
+        self.seconds = 0.0 if happened else self.seconds + step
+
+
+@dataclass
 class Heartbeat:
     """Call `look` about every second: how far `to_port` is behind `from_port`, in seconds.
 
@@ -47,39 +63,56 @@ class Heartbeat:
     from_port: int
     to_port: int
     path: str
+    metrics_port: int | None = None
     put: Callable[[int, str, bytes], None] = filer_put
     get: Callable[[int, str], bytes | None] = filer_get
     clock: Callable[[], float] = time.monotonic
-    _written: dict[int, float] = field(default_factory=dict[int, float])
     _count: int = 0
+    _arrived: int = 0
+    _offset: bytes = b""
     _last_write: float = float("-inf")
     _last_look: float | None = None
-    _lag: float = 0.0
+    _beat: Stopwatch = field(default_factory=Stopwatch)
+    _checkpoint: Stopwatch = field(default_factory=Stopwatch)
 
     def reset(self) -> None:
         """Start over, as after a restart of the replicator."""
-        self._lag, self._last_look = 0.0, None
+        self._beat, self._checkpoint, self._last_look = Stopwatch(), Stopwatch(), None
 
     def look(self) -> float:
-        """Seconds, of those in which both sides answered, for which the newest beats have not come through."""
+        """Seconds for which no beat came through or the checkpoint stood still, whichever is longer."""
         now = self.clock()
         try:
             if now - self._last_write >= _WRITE_EVERY_SECONDS:
                 self.put(self.from_port, self.path, str(self._count + 1).encode())
                 self._count += 1
                 self._last_write = now
-                self._written[self._count] = now
-            found = self.get(self.to_port, self.path)
+            arrived = _number(self.get(self.to_port, self.path))
         except (OSError, ValueError):
             self._last_look = None
-            return self._lag
-        reached = _number(found)
-        self._written = {count: at for count, at in self._written.items() if count > reached}
+            return 0.0
         step = 0.0 if self._last_look is None else now - self._last_look
-        overdue = bool(self._written) and now - min(self._written.values()) > _WRITE_EVERY_SECONDS
-        self._lag = self._lag + step if overdue else 0.0
         self._last_look = now
-        return self._lag
+        self._beat.tick(step, happened=arrived != self._arrived)
+        self._arrived = arrived
+        offset = self._read_offset()
+        if offset is None:
+            self._checkpoint = Stopwatch()
+        else:
+            self._checkpoint.tick(step, happened=offset != self._offset)
+            self._offset = offset
+        return max(self._beat.seconds, self._checkpoint.seconds)
+
+    def _read_offset(self) -> bytes | None:
+        """The replicator's checkpoint, None when it does not tell."""
+        if self.metrics_port is None:
+            return None
+        try:
+            page = self.get(self.metrics_port, "/metrics") or b""
+        except (OSError, ValueError):
+            return None
+        found = _OFFSET.findall(page)
+        return b" ".join(found) if found else None
 
 
 def _number(body: bytes | None) -> int:

@@ -1,8 +1,8 @@
 """Keeps one program running: `python -m ccobs_ops.lab.supervisor --watch=PORT -- PROGRAM ARG…`.
 
 It starts the program again when it ends, and restarts it when a watched port on 127.0.0.1 was down and answers again. As
-supervisor of a replicator (`--lag-from`, `--lag-to`) it also restarts it when what it writes to one side does not come
-through to the other for `--max-lag` seconds although both sides answer, and records that as an event of every
+supervisor of a replicator (`--lag-from`, `--lag-to`) it also restarts it when it has not moved on for `--max-lag` seconds
+although both sides answer, and records that as an event of every
 pair in the inventory: a replicator that had to be restarted is a finding. The program dies with the supervisor, also
 by kill -9.
 """
@@ -62,7 +62,7 @@ def supervise(
                 lag = heartbeat.look() if heartbeat is not None else 0.0
                 why = f"port {min(back)} is back" if back else ""
                 if not why and lag > max_lag:
-                    why = f"nothing came through for {lag:.0f} s although both sides answer"
+                    why = f"it has not moved on for {lag:.0f} s although both sides answer"
                 if why and not (hold is not None and hold.exists()):
                     say(f"{why}: restarting {child.name}")
                     restarted(why)
@@ -109,6 +109,7 @@ def main() -> int:
     parser.add_argument("--lag-from", type=int, metavar="PORT", help="the filer that is written to")
     parser.add_argument("--lag-to", type=int, metavar="PORT", help="the filer that it is to come through to")
     parser.add_argument("--lag-file", default="/supervisor/heartbeat")
+    parser.add_argument("--metrics", type=int, metavar="PORT", help="of filer.sync, for its checkpoint")
     parser.add_argument("--max-lag", type=float, default=15.0, metavar="SECONDS")
     parser.add_argument("--hold", type=Path, help="while this file exists, restart nothing")
     parser.add_argument("--inventory", type=Path, help="record restarts in the ledger of this inventory")
@@ -118,7 +119,7 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     heartbeat = (
-        Heartbeat(arguments.lag_from, arguments.lag_to, arguments.lag_file)
+        Heartbeat(arguments.lag_from, arguments.lag_to, arguments.lag_file, arguments.metrics)
         if arguments.lag_from and arguments.lag_to
         else None
     )

@@ -12,9 +12,9 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from ccobs_ops.core.errors import UsageError
-from ccobs_ops.lab.faults import objects, services
+from ccobs_ops.lab.faults import objects, replication, services
 from ccobs_ops.lab.faults.base import Damage, Fault, Site
-from ccobs_ops.lab.plan import REGIONS, TARGET
+from ccobs_ops.lab.plan import PAIRS, REGIONS, TARGET
 from ccobs_ops.lab.state import locked
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ccobs_ops.lab.lab import Lab
 
 _PG = (TARGET,)
+_PAIRS = tuple(f"replication/{name}" for name in PAIRS)
 
 REGISTRY: tuple[Fault, ...] = (
     Fault("archiver-stopped", _PG, "stop the agent: no WAL reaches the store", services.archiver_stopped),
@@ -39,6 +40,27 @@ REGISTRY: tuple[Fault, ...] = (
     Fault("manifest-missing", _PG, "delete the newest backup's manifest", objects.manifest_missing),
     Fault("store-down", REGIONS, "kill -9 a region's S3 servers", services.store_down),
     Fault("canary-stopped", _PG, "commit no more canaries; WAL streaming goes on", services.canary_stopped),
+    Fault("replication-stopped", ("eu",), "stop the replicator", replication.stopped),
+    Fault(
+        "replication-wedged",
+        ("eu",),
+        "kill -9 the replica while objects are on their way",
+        replication.wedged,
+    ),
+    Fault("replica-delete", _PAIRS, "delete an object in the replica", replication.deleted),
+    Fault("replica-corrupt", _PAIRS, "other bytes of the same size in the replica", replication.corrupted),
+    Fault("replica-extra", _PAIRS, "an object that only the replica has", replication.extra),
+    Fault(
+        "replica-stale-version", _PAIRS[1:], "the replica goes back to an older version", replication.stale
+    ),
+    Fault(
+        "replica-throttled",
+        ("eu",),
+        "the replica answers 503 SlowDown half of the time",
+        replication.throttled,
+    ),
+    Fault("replica-down", ("eu",), "kill -9 the replica's S3 servers", replication.down),
+    Fault("clock-skewed", ("eu", "us"), "a region's clock is seven minutes ahead", replication.skewed),
 )
 
 

@@ -31,6 +31,7 @@ class FilerSync(Service):
             f"--lag-from={plan.filer_port('us')}",
             f"--lag-to={plan.filer_port('eu')}",
             f"--lag-file=/buckets/{PROBE_BUCKET}/supervisor/heartbeat",
+            f"--metrics={plan.ports[self.name]}",
             f"--max-lag={MAX_LAG_SECONDS}",
             f"--hold={plan.replicator_hold}",
             f"--inventory={plan.inventory}",
