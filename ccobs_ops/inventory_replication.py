@@ -51,9 +51,10 @@ class ReplicationCanary(Model):
 
 
 class Repair(Model):
-    """How a repair may work: bounded in bytes a second, requests at a time, and objects in all."""
+    """How a repair may work: bounded in bytes and requests a second, objects at a time, and objects in all."""
 
     max_rate: Size = 64 * 1024**2
+    max_requests: int = Field(default=100, ge=1, le=10_000)
     concurrency: int = Field(default=4, ge=1, le=64)
     max_objects: int = Field(default=100_000, ge=1)
     automatic: bool = False
@@ -79,3 +80,8 @@ class ReplicationPair(Model):
     allow: tuple[Literal["repair"], ...] = ()
     owners: tuple[str, ...] = ()
     tags: dict[str, str] = {}
+
+    @property
+    def canary_prefix(self) -> str:
+        """Where its canaries lie, below the prefix of either store."""
+        return self.prefix + self.canary.prefix

@@ -174,7 +174,7 @@ def _phases(exercise: Exercise) -> Table | None:
 
 def _measurements(exercise: Exercise, objectives: Objectives | None) -> Table | None:
     rows = table()
-    rows.add_column("measurement")
+    rows.add_column("measurement", no_wrap=True)
     rows.add_column("value", justify="right")
     promised = objectives is not None and any(name in PROMISED for name in exercise.measurements)
     rows.add_column("objective" if promised else "")

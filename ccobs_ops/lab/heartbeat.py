@@ -2,8 +2,8 @@
 replicator's checkpoint, which has to move on while that file changes.
 
 Both are needed. A replicator that hangs brings no beat. One that lost what was on its way in a crash brings every later
-beat, but its checkpoint stays where the loss is, and only a restart from there brings what is missing. None of this is shared with
-what the product measures, so that a defect of the product cannot keep the lab's replication going.
+beat, but its checkpoint stays where the loss is, and only a restart from there brings what is missing. None of this is shared
+with what the product measures, so that a defect of the product cannot keep the lab's replication going.
 """
 
 from __future__ import annotations

@@ -29,7 +29,6 @@ from ccobs_ops.core.storage import MissingObjectError, ObjectStore, md5_hex
 if TYPE_CHECKING:
     from ccobs_ops.core.context import Context
     from ccobs_ops.inventory import Inventory
-    from ccobs_ops.inventory_replication import ReplicationPair
 
 _NAME = re.compile(r"(\d{12})-[0-9a-f]{8}")
 _TIMEOUT = timedelta(seconds=5)
@@ -41,12 +40,6 @@ _FLUSH_SECONDS = 5.0
 def target_of(name: str) -> str:
     """`replication/NAME`, as the ledger knows the pair called `name`."""
     return f"replication/{name}"
-
-
-def canary_prefix(pair: ReplicationPair) -> str:
-    """Where the canaries of `pair` lie, below the prefix of either store."""
-    parts = (pair.prefix.strip("/"), pair.canary.prefix.strip("/"))
-    return "/".join(part for part in parts if part) + "/"
 
 
 def impatient(inventory: Inventory, name: str) -> ObjectStore:
@@ -73,7 +66,7 @@ class Canaries:
         self.config = pair.canary
         self.arrivals = Arrivals(ctx.ledger, self.target)
         self._ctx = ctx
-        self._prefix = canary_prefix(pair)
+        self._prefix = pair.canary_prefix
         self._source = source or impatient(ctx.inventory, pair.source)
         self._replica = replica or impatient(ctx.inventory, pair.replica)
         self._waiting: dict[int, Arrival] = {}
@@ -266,4 +259,4 @@ def watch_until(
     return last if answered else None
 
 
-__all__ = ["Canaries", "canary_body", "canary_prefix", "impatient", "target_of", "watch_until"]
+__all__ = ["Canaries", "canary_body", "impatient", "target_of", "watch_until"]

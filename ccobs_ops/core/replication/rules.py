@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 def excluded(pair: ReplicationPair, key: str, storage_class: str) -> str:
     """The rule that leaves `key` out, as a sentence; "" when none does. `storage_class` is "" where it is not known."""
     rules = pair.rules
-    if key.startswith(pair.canary.prefix):
+    if key.startswith(pair.canary_prefix):
         return "canaries come and go"
     for prefix in rules.exclude_prefixes:
         if key.startswith(prefix):
