@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import mmap
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -72,24 +72,31 @@ class Few:
     def __init__(self, rows: Iterable[Row]) -> None:
         self._rows: dict[bytes, Row] = {}
         self._keys: list[bytes] = []
+        self._position: Callable[[bytes], bytes] = bytes
         self.put(*rows)
+
+    def order_by(self, position: Callable[[bytes], bytes]) -> None:
+        """List in another order than that of the keys' bytes, as some stores do."""
+        self._position = position
+        self._keys = sorted(self._rows, key=position)
 
     def put(self, *rows: Row) -> None:
         """Add or replace."""
         self._rows |= {row.key.encode(): row for row in rows}
-        self._keys = sorted(self._rows)
+        self._keys = sorted(self._rows, key=self._position)
 
     def drop(self, *keys: str) -> None:
         """Remove."""
-        self._rows = {key: row for key, row in self._rows.items() if key.decode() not in keys}
-        self._keys = sorted(self._rows)
+        gone = {key.encode() for key in keys}
+        self._rows = {key: row for key, row in self._rows.items() if key not in gone}
+        self._keys = sorted(self._rows, key=self._position)
 
     def __len__(self) -> int:
         return len(self._keys)
 
     def after(self, key: bytes) -> int:
         """By bisection."""
-        return bisect_right(self._keys, key)
+        return bisect_right(self._keys, self._position(key), key=self._position)
 
     def key(self, index: int) -> bytes:
         """By position."""

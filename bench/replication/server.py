@@ -54,11 +54,7 @@ class Server:
         self._running = 0
         self._open: set[socket.socket] = set()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
-
-    @property
-    def endpoint(self) -> str:
-        """Where it listens."""
-        return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.endpoint = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
 
     def serve(self) -> None:
         """Accept until closed."""
@@ -208,7 +204,8 @@ class Server:
 def _object_headers(row: Row) -> str:
     moment = time.strptime(row.modified[:19], "%Y-%m-%dT%H:%M:%S")
     modified = time.strftime("%a, %d %b %Y %H:%M:%S GMT", moment)
-    return f'ETag: "{row.etag}"\r\nLast-Modified: {modified}\r\n'
+    storage = "" if row.storage_class == "STANDARD" else f"x-amz-storage-class: {row.storage_class}\r\n"
+    return f'ETag: "{row.etag}"\r\nLast-Modified: {modified}\r\n{storage}'
 
 
 def _send(connection: socket.socket, parts: list[bytes | memoryview]) -> None:

@@ -40,9 +40,11 @@ class Again:
     def differences(self) -> Iterator[Difference]:
         """Every difference that is still one, in key order."""
         for stretch, suspects in self.journal.suspects(self.order):
+            look = self._look
             if len(suspects) >= MANY:
                 suspects = self._listed(stretch, suspects)
-            found = list(in_order(iter(suspects), self._look, workers=self.workers, ahead=4 * self.workers))
+                look = self._look_if_needed
+            found = list(in_order(iter(suspects), look, workers=self.workers, ahead=4 * self.workers))
             if any(each is not None and each.kind is Kind.ONLY_IN_REPLICA for each in found):
                 found = self._settled(suspects, found)
             for each in found:
@@ -83,6 +85,13 @@ class Again:
         if found is not None and found.kind is Kind.UNVERIFIABLE:
             return self._verified(found)
         return found
+
+    def _look_if_needed(self, suspect: Suspect) -> Difference | None:
+        """Two listings are evidence enough that the replica lacks an object or has it in another size."""
+        source, replica = suspect.source, suspect.replica
+        if source is None or (replica is not None and source.bytes == replica.bytes):
+            return self._look(suspect)
+        return self.explainer.lost(suspect.key, source, replica)
 
     def _settled(self, suspects: list[Suspect], found: list[Difference | None]) -> list[Difference | None]:
         self.sleep(SETTLE_SECONDS)

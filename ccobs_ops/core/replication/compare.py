@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import heapq
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ccobs_ops.core.attempt import attempt
@@ -13,15 +14,17 @@ from ccobs_ops.core.exercise import Recorder, Severity
 from ccobs_ops.core.folders import only_one, private
 from ccobs_ops.core.replication import report
 from ccobs_ops.core.replication.again import Again
-from ccobs_ops.core.replication.difference import Difference
+from ccobs_ops.core.replication.difference import REPAIRABLE, Difference
 from ccobs_ops.core.replication.explain import Explainer
 from ccobs_ops.core.replication.journal import Journal
 from ccobs_ops.core.replication.lister import Lister
 from ccobs_ops.core.replication.merge import NotInOrderError
+from ccobs_ops.core.replication.native import ask as native
 from ccobs_ops.core.replication.order import Order
 from ccobs_ops.core.replication.sample import Sample
 from ccobs_ops.core.replication.scan import scan
 from ccobs_ops.core.replication.tally import Tally
+from ccobs_ops.core.replication.versions import VersionComparison
 from ccobs_ops.core.units import format_seconds
 
 if TYPE_CHECKING:
@@ -91,6 +94,8 @@ class _Comparison:
     def run(self, *, resume: bool) -> str:
         """List, look again, read the sample, and say what it comes to."""
         order = self._greet()
+        if self.pair.rules.versions == "all":
+            return self._versions(order)
         journal = self._open(order, resume=resume)
         try:
             journal = self._list(journal, order)
@@ -99,7 +104,23 @@ class _Comparison:
         finally:
             journal.close()
         journal.path.unlink()
-        self._account(tally, journal)
+        self.rec.details["seed"] = journal.header["seed"]
+        self._account(tally)
+        self._hear(tally)
+        return tally.summary()
+
+    def _versions(self, order: Order) -> str:
+        """Every version of every key, in one pass that cannot be resumed."""
+        comparison = VersionComparison(Explainer(self.pair, self.source, self.replica), order)
+        tally = Tally(0, 0, self.source.where, self.replica.where)
+        self.ctx.progress.begin("list")
+        with self.rec.phase("list"):
+            path = self._write(tally, comparison.differences())
+        tally.source_objects, tally.replica_objects = comparison.source_objects, comparison.replica_objects
+        tally.resolved = comparison.resolved
+        self.rec.details |= {"differences": str(path), "order": order.value, "versions": "all"}
+        self._account(tally)
+        self._hear(tally)
         return tally.summary()
 
     def _greet(self) -> Order:
@@ -200,7 +221,9 @@ class _Comparison:
             meter.add(again.read_bytes)
         self.ctx.progress.begin("look_again")
         with self.rec.phase("look_again"):
-            path = self._keep(tally, again, read, order)
+            read.sort(key=lambda each: position(each, order))
+            merged = heapq.merge(again.differences(), read, key=lambda each: position(each, order))
+            path = self._write(tally, merged)
         tally.read, tally.resolved = again.read, again.resolved
         self.rec.details["differences"] = str(path)
         for side in (
@@ -210,12 +233,11 @@ class _Comparison:
             side.page(None, limit=1)
         return tally
 
-    def _keep(self, tally: Tally, again: Again, read: list[Difference], order: Order) -> Any:
-        def position(each: Difference) -> bytes:
-            return order.of(each.key.encode(errors="surrogateescape"))
+    def _write(self, tally: Tally, differences: Iterable[Difference]) -> Path:
+        """Keep `differences` on disk, counting them while they pass."""
 
         def counted() -> Iterator[Difference]:
-            for each in heapq.merge(again.differences(), sorted(read, key=position), key=position):
+            for each in differences:
                 tally.add(each)
                 yield each
 
@@ -229,7 +251,17 @@ class _Comparison:
             differences=counted(),
         )
 
-    def _account(self, tally: Tally, journal: Journal) -> None:
+    def _hear(self, tally: Tally) -> None:
+        """What the replicator itself says, held against what was found."""
+        found = native.sources(self.ctx, self.name)
+        if found:
+            self.ctx.progress.begin("native")
+            suspects = [self.source.full(each.key) for each in tally.first if each.kind in REPAIRABLE]
+            with self.rec.phase("native"):
+                signals = native.ask(found, suspects)
+            native.contradict(self.rec, signals, differences=tally.of(*REPAIRABLE))
+
+    def _account(self, tally: Tally) -> None:
         rec = self.rec
         tally.account(rec, sample_rate=self.rate)
         listing = next(phase for phase in rec.phases if phase.name == "list")
@@ -240,7 +272,7 @@ class _Comparison:
             "list_requests": float(sum(side.requests for side in sides)),
             "retries": float(sum(side.retries for side in sides)),
         }
-        rec.details |= {"prefix": self.prefix, "seed": journal.header["seed"]}
+        rec.details["prefix"] = self.prefix
         for side in sides:
             if side.throttle.throttled:
                 rec.find(
@@ -251,3 +283,8 @@ class _Comparison:
                     f"{side.throttle.lowest} requests ran side by side",
                     "lower the pair's `concurrency` if others use the bucket at this time",
                 )
+
+
+def position(found: Difference, order: Order) -> bytes:
+    """Where a difference belongs in the report."""
+    return order.of(found.key.encode(errors="surrogateescape"))

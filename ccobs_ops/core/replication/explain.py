@@ -50,23 +50,29 @@ class Explainer:
             return None
         return self._differs(Kind.CONTENT_MISMATCH, key, source, replica, "the same size, other content")
 
-    def lost(self, key: str, source: Seen, replica: Seen | None, why: str) -> Difference:
-        """A difference for which two listings are evidence enough; `source` as the second one showed it."""
-        kind = Kind.MISSING if replica is None else Kind.SIZE_MISMATCH
-        return self._lost(kind, key, source, replica, why, self.source.now())
+    def lost(self, key: str, source: Seen, replica: Seen | None) -> Difference:
+        """What two listings prove: an object that the replica lacks, or has in another size."""
+        if replica is None:
+            return self._lost(
+                Kind.MISSING, key, source, None, "the replica does not have it", self.source.now()
+            )
+        why = f"{source.bytes} bytes in the source, {replica.bytes} in the replica"
+        found = self._lost(Kind.SIZE_MISMATCH, key, source, replica, why, self.source.now())
+        return self._stale(found)
 
     def _differs(self, kind: Kind, key: str, source: Head, replica: Head, why: str) -> Difference:
         assert source.seen is not None and replica.seen is not None
-        found = self._lost(kind, key, source.seen, replica.seen, why, source.asked_at)
-        if found.kind not in (Kind.SIZE_MISMATCH, Kind.CONTENT_MISMATCH):
+        return self._stale(self._lost(kind, key, source.seen, replica.seen, why, source.asked_at))
+
+    def _stale(self, found: Difference) -> Difference:
+        """The same difference, but for a replica that holds what is an older version in the source."""
+        replica = found.replica
+        if found.kind not in (Kind.SIZE_MISMATCH, Kind.CONTENT_MISMATCH) or replica is None:
             return found
-        for older in objects.versions(self.source, key)[1:]:
-            if not older.delete_marker and (older.bytes, older.etag) == (
-                replica.seen.bytes,
-                replica.seen.etag,
-            ):
+        for older in objects.versions(self.source, found.key)[1:]:
+            if not older.delete_marker and (older.bytes, older.etag) == (replica.bytes, replica.etag):
                 why = f"the replica has the older version {older.version_id}"
-                return Difference(Kind.STALE_VERSION, key, found.source, found.replica, why)
+                return Difference(Kind.STALE_VERSION, found.key, found.source, replica, why)
         return found
 
     def _lost(
@@ -77,11 +83,11 @@ class Explainer:
             rule = untagged(self.pair, objects.tags(self.source, key))
         if rule:
             return Difference(Kind.EXCLUDED_BY_RULE, key, source, replica, rule)
-        if kind is not Kind.UNVERIFIABLE and (told := self._young(source.modified, now)):
+        if kind is not Kind.UNVERIFIABLE and (told := self.young(source.modified, now)):
             return Difference(Kind.PENDING, key, source, replica, told)
         return Difference(kind, key, source, replica, why)
 
-    def _young(self, modified: datetime | None, now: datetime) -> str:
+    def young(self, modified: datetime | None, now: datetime) -> str:
         """Why it may still be on its way, "" when it may not. Both times are of one clock, the source's."""
         if modified is None or now - modified > self.pair.rpo:
             return ""
@@ -98,7 +104,7 @@ class Explainer:
         if not self.pair.rules.delete_markers:
             why = "it was deleted in the source, and deletions are not replicated"
             return Difference(Kind.EXCLUDED_BY_RULE, key, newest, replica, why)
-        if told := self._young(newest.modified, source.asked_at):
+        if told := self.young(newest.modified, source.asked_at):
             return Difference(Kind.PENDING, key, newest, replica, told.replace("written", "deleted"))
         why = "it was deleted in the source and still is in the replica"
         return Difference(Kind.DELETE_MARKER_UNREPLICATED, key, newest, replica, why)

@@ -95,6 +95,16 @@ class Lister:
             query["start-after"] = self.base.encode() + after
         return Page.of(self.ask(query), len(self.base.encode()), self.where)
 
+    def versions(self, after: tuple[str, str] | None, *, key: str | None = None) -> bytes:
+        """A page of ListObjectVersions after a key and version as S3 gives them, below the prefix or of one key."""
+        query: dict[str, str | bytes] = {"encoding-type": "url", "max-keys": str(PAGE_KEYS), "versions": ""}
+        query["prefix"] = self.base + (self.prefix if key is None else key)
+        if after is not None:
+            query["key-marker"] = after[0]
+            if after[1]:
+                query["version-id-marker"] = after[1]
+        return self.ask(query)
+
     def folders(self, parent: bytes, after: bytes) -> tuple[list[bytes], bool]:
         """The folders directly below `parent` that follow `after`, of one page, and whether there are more."""
         from xml.etree import ElementTree  # noqa: PLC0415

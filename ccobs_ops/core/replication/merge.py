@@ -93,7 +93,7 @@ class Merge:
     ) -> tuple[bytes | None, bool]:
         """Compare what follows `cursor`, as far as both pages reach and `claim` allows; adds to `found`.
 
-        Returns the new cursor and whether the range is at its end.
+        Returns the new cursor and whether the range is at its end. When it raises, `found` holds what it held before.
         """
         one = self._one = self._one or self._fetch(self._source, cursor)
         two = self._two = self._two or self._fetch(self._replica, cursor)
@@ -135,22 +135,22 @@ class Merge:
 
     def _apart(self, one: _Open, two: _Open, reached: bytes | None, found: Found) -> None:
         (left, self._one), (right, self._two) = (self._split(side, reached) for side in (one, two))
-        found.source_objects += len(left)
-        found.replica_objects += len(right)
         if left == right:
             differing: set[Row] = set()
             same = left
         else:
             differing = set(left) ^ set(right)
             same = [row for row in left if row not in differing]
+        wanted = {row[0] for row in differing}
+        ours, theirs = (side.page.seen(wanted) if wanted else {} for side in (one, two))
+        found.suspects += [
+            Suspect(decoded(key), ours.get(key), theirs.get(key))
+            for key in sorted(wanted, key=self._order.of)
+        ]
+        found.source_objects += len(left)
+        found.replica_objects += len(right)
         if (mark := self._sample_of.mark) is not None:
             self._sample(found, [row for row in same if row[1].startswith(mark)])
-        if not differing:
-            return
-        wanted = {row[0] for row in differing}
-        ours, theirs = one.page.seen(wanted), two.page.seen(wanted)
-        for key in sorted(wanted, key=self._order.of):
-            found.suspects.append(Suspect(decoded(key), ours.get(key), theirs.get(key)))
 
     def _split(self, side: _Open, reached: bytes | None) -> tuple[list[Row], _Open | None]:
         """The rows up to `reached`, and what is left to be used later."""

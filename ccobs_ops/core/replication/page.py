@@ -81,7 +81,7 @@ class Page:
         found = _ROW.findall(self.body, self.begin, self.end)
         if len(found) != self.count():
             return [
-                Row(self._key(key), etag.strip('"').encode(), size.encode())
+                (self._key(key), etag.strip('"').encode(), size.encode())
                 for key, (etag, size) in self._elements("ETag", "Size")
             ]
         if self.encoded and (b"%" in self.body or b"+" in self.body):

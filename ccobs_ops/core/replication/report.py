@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 KEPT = 10
 """Comparisons whose differences stay on disk, of each pair."""
 NAME = "differences.jsonl"
+_HEADER = 4096
+"""Room for the first line, which is filled in last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,10 @@ def write(
     counts: dict[str, int],
     differences: Iterable[Difference],
 ) -> Path:
-    """Keep `differences` of `exercise`, drop the oldest of others, and return the file."""
+    """Keep `differences` of `exercise`, drop the oldest of others, and return the file.
+
+    `counts` is read after the last difference, so whoever yields them may count them.
+    """
     place = private(folder(inventory, pair) / exercise)
     fresh = place / f"{NAME}.new"
     header = {
@@ -72,12 +77,13 @@ def write(
         "exercise": exercise,
         "finished_at": rfc3339(finished_at),
         "prefix": prefix,
-        "counts": counts,
     }
     with fresh.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(header) + "\n")
+        file.write(" " * _HEADER + "\n")
         for each in differences:
             file.write(json.dumps(each.to_json()) + "\n")
+        file.seek(0)
+        file.write(json.dumps(header | {"counts": counts}).ljust(_HEADER))
     path = fresh.rename(place / NAME)
     for old in _folders(inventory, pair)[:-KEPT]:
         shutil.rmtree(old, ignore_errors=True)

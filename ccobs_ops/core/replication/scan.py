@@ -61,10 +61,12 @@ def _list(board: Board, taken: Range, merge: Merge, journal: Journal) -> None:
     low = cursor = taken.low
     found = Found()
     ends = False
-    while not ends and not board.stopped:
-        cursor, ends = merge.step(cursor, lambda bound: board.claim(taken, bound), found)
-        if ends or found.pages >= STRETCH_PAGES or len(found.suspects) >= STRETCH_SUSPECTS:
+    try:
+        while not ends and not board.stopped:
+            cursor, ends = merge.step(cursor, lambda bound: board.claim(taken, bound), found)
+            if ends or found.pages >= STRETCH_PAGES or len(found.suspects) >= STRETCH_SUSPECTS:
+                journal.add(low, cursor, found)
+                low, found = cursor, Found()
+    finally:
+        if cursor is not None and cursor != low:
             journal.add(low, cursor, found)
-            low, found = cursor, Found()
-    if found.pages:
-        journal.add(low, cursor, found)
