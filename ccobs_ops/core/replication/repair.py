@@ -2,8 +2,9 @@
 
 Safety invariants:
 1. Nothing is ever deleted.
-2. An object is written only if both sides are still as the comparison saw them, and the replica's is not newer than the source's
-   by the stores' own clocks. Each write is conditional on that, so that it also holds for what changes in the same instant.
+2. An object is written only if both sides are still as the comparison saw them, and the replica's is not newer than the
+   source's by the stores' own clocks. Each write is conditional on that, so that it also holds for what changes in the
+   same instant.
 3. Only keys of the comparison are touched.
 """
 
@@ -59,8 +60,8 @@ def repair(
     """Repair the pair `name` by the newest comparison on this host, or by the one whose exercise id begins with `comparison`.
 
     A dry run (default) says what would be copied. Otherwise `confirmation` must be the pair (NAME or replication/NAME), and
-    the inventory must allow `repair`. Claims `repaired`. Raises RefusedError when the guard refuses, UsageError for a comparison
-    that is not here.
+    the inventory must allow `repair`. Claims `repaired`. Raises RefusedError when the guard refuses, UsageError for a
+    comparison that is not here.
     """
     pair = ctx.inventory.replication[name]
     target = target_of(name)

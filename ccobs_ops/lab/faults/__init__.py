@@ -56,7 +56,7 @@ REGISTRY: tuple[Fault, ...] = (
     Fault(
         "replica-throttled",
         ("eu",),
-        "the replica answers 503 SlowDown half of the time",
+        "the replica answers 503 SlowDown to 3 requests of 10",
         replication.throttled,
     ),
     Fault("replica-down", ("eu",), "kill -9 the replica's S3 servers", replication.down),

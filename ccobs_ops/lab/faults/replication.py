@@ -27,7 +27,7 @@ REPLICA = "eu"
 SETTLED = timedelta(seconds=5)
 """Objects younger than this may still change; they are left alone."""
 LEFT_ALONE = ("ccobs-canary/", ".partial")
-SLOW_DOWN_RATIO = 0.5
+SLOW_DOWN_RATIO = 0.3
 SKEW_SECONDS = 420
 """Signed requests are refused from a quarter of an hour on, so a worse clock would not get that far."""
 WEDGE_BYTES = 200_000
@@ -89,13 +89,13 @@ def stale(site: Site) -> tuple[Action, ...]:
 
 
 def throttled(site: Site) -> tuple[Action, ...]:
-    """A proxy before the replica refuses every other request."""
+    """A proxy before the replica refuses three requests of ten."""
     return (
         _proxy(
             site,
             REPLICA,
             ("--slow-down", str(SLOW_DOWN_RATIO)),
-            "answers 503 SlowDown to every other request",
+            "answers 503 SlowDown to three requests of ten",
         ),
     )
 
@@ -129,7 +129,10 @@ def _may_be_broken(site: Site, key: str) -> bool:
 
 
 def _settled(site: Site) -> list[str]:
-    """Keys that both sides have with the same bytes, and that nobody is about to change."""
+    """Keys of plain objects that both sides have with the same bytes, and that nobody is about to change.
+
+    What is put back is stored in one piece, so a multipart object would not be the same again.
+    """
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
 
     bucket, before = _bucket(site), datetime.now(UTC) - SETTLED
@@ -142,7 +145,7 @@ def _settled(site: Site) -> list[str]:
                     row["Key"]: (row["ETag"], row["Size"])
                     for page in pages
                     for row in page.get("Contents", ())
-                    if row["Size"] and row["LastModified"] < before
+                    if row["Size"] and row["LastModified"] < before and "-" not in row["ETag"]
                 }
             )
     except (BotoCoreError, ClientError) as error:

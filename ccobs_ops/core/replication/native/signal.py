@@ -24,7 +24,10 @@ class Signal:
 class Source(Protocol):
     """One native source, opened for a pair."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What it is called in findings."""
+        ...
 
     def ask(self, suspects: Sequence[str]) -> Signal:
         """Ask it. `suspects` are keys that our comparison found missing or different, as the store's bucket calls them.
