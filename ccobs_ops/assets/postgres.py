@@ -170,7 +170,7 @@ def _backup(
             with core_context.open(context.log) as ctx:
                 return core.back_up(ctx, name, incremental=config.incremental)
 
-        exercise = _exercise(context, config, run, retry_after)
+        exercise = ask_for(context, config, run, retry_after)
         yield from report(context, exercise, claims=list(claims), stands=proven(exercise, "complete"))
 
     return postgres_backup
@@ -202,7 +202,7 @@ def _window(
             with core_context.open(context.log) as ctx:
                 return core.examine(ctx, name, deep=config.deep)
 
-        exercise = _exercise(context, config, run, retry_after)
+        exercise = ask_for(context, config, run, retry_after)
         # a gap spoils some moments, not all: the validation is still tried, and the checks here are red
         yield from report(context, exercise, claims=list(claims), stands=True)
 
@@ -235,7 +235,7 @@ def _validation(
                 choice = _moment(config, date.fromisoformat(context.partition_key), ctx.clock().date())
                 return core.validate(ctx, name, **choice)
 
-        exercise = _exercise(context, config, run, retry_after)
+        exercise = ask_for(context, config, run, retry_after)
         stands = exercise.verdict is Verdict.PASSED
         yield from report(context, exercise, claims=list(claims), stands=stands)
 
@@ -270,7 +270,7 @@ def _freshness(target: Postgres) -> dg.FreshnessPolicy:
     return dg.FreshnessPolicy.time_window(fail_window=max(target.objectives.backup_age, timedelta(minutes=1)))
 
 
-def _exercise(
+def ask_for(
     context: dg.AssetExecutionContext, config: Asked, run: Callable[[], Exercise], retry_after: float
 ) -> Exercise:
     """What `run` gives. Raises dg.RetryRequested, once, when only something could not be reached."""

@@ -85,6 +85,8 @@ def print_targets(targets: Sequence[TargetStatus]) -> None:
             )
         out.print(Padding(rows, (0, 0, 0, 2), expand=False))
         for name, value in (("rto", target.rto_seconds), ("rpo", target.rpo_seconds)):
+            if name == "rto" and target.target.startswith("replication/"):
+                continue  # nothing is restored
             limit = getattr(target.objectives, name)
             line = Text(f"  {name.upper()}  ")
             if value is None:

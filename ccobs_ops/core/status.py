@@ -15,11 +15,20 @@ from ccobs_ops.core.ledger import Ledger
 from ccobs_ops.core.units import format_duration, format_seconds
 from ccobs_ops.inventory import Inventory, Objectives
 
-PROOFS = {"postgres": ("backup", "window", "validation")}
+PROOFS = {"postgres": ("backup", "window", "validation"), "replication": ("comparison", "canary")}
 """The capabilities that every target of a noun must have proven; others are shown when they were exercised."""
-EXTRAS = {"postgres": ("restore", "retention")}
-COMPONENTS = {"postgres": ("wal", "canary")}
+EXTRAS = {
+    "postgres": ("restore", "replica_validation", "retention"),
+    "replication": ("sweep", "repair"),
+}
+COMPONENTS = {"postgres": ("wal", "canary"), "replication": ("send", "watch")}
 """The parts of the agent that look after a target and give signs of life."""
+
+_MEASURED = {
+    "postgres": ("validation", "rto_seconds", "rpo_seconds"),
+    "replication": ("canary", "lag_max_seconds", "lag_max_seconds"),
+}
+"""Which exercise tells RTO and RPO, the measurement that it must have for that, and the one that is the RPO."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +82,21 @@ def worst(verdicts: Iterable[Verdict]) -> Verdict:
 def objectives_of(inventory: Inventory, target: str) -> Objectives | None:
     """What `target` (noun/name) promises, or None when the inventory does not have it."""
     noun, _, name = target.partition("/")
+    if noun == "replication":
+        pair = inventory.replication.get(name)
+        return None if pair is None else Objectives(rpo=pair.rpo, backup_age=pair.comparison_age)
     found = inventory.postgres.get(name) if noun == "postgres" else None
     return found.objectives if found else None
 
 
 def look(inventory: Inventory, ledger: Ledger, *, now: datetime) -> tuple[TargetStatus, ...]:
     """The status of every target of `inventory` at the moment `now`, as the ledger has it."""
+    targets = [*(("postgres", name) for name in inventory.postgres)]
+    targets += [("replication", name) for name in inventory.replication]
     return tuple(
-        _target(ledger, "postgres", name, found.objectives, now) for name, found in inventory.postgres.items()
+        _target(ledger, noun, name, objectives, now)
+        for noun, name in targets
+        if (objectives := objectives_of(inventory, f"{noun}/{name}")) is not None
     )
 
 
@@ -91,11 +107,12 @@ def _target(ledger: Ledger, noun: str, name: str, objectives: Objectives, now: d
         status for each in EXTRAS[noun] if (status := _extra(ledger, target, each, now)).latest is not None
     ]
     components = tuple(_component(ledger, target, each, objectives, now) for each in COMPONENTS[noun])
+    capability, telling, loss = _MEASURED[noun]
     measured = next(
         (
             exercise.measurements
-            for exercise in ledger.exercises(target=target, capability="validation", limit=10)
-            if "rto_seconds" in exercise.measurements
+            for exercise in ledger.exercises(target=target, capability=capability, limit=10)
+            if telling in exercise.measurements
         ),
         {},
     )
@@ -107,7 +124,7 @@ def _target(ledger: Ledger, noun: str, name: str, objectives: Objectives, now: d
         components=components,
         objectives=objectives,
         rto_seconds=measured.get("rto_seconds"),
-        rpo_seconds=measured.get("rpo_seconds"),
+        rpo_seconds=measured.get(loss),
     )
 
 

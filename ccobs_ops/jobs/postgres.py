@@ -12,15 +12,18 @@ RUN_TAGS = {"workload": "dr"}
 ONE_OF_SEVERAL = "To run it for one cluster of several, select its asset before launching."
 
 
-def postgres_jobs(inventory: Inventory) -> list[Any]:
-    """`nightly_validation`, `postgres_backup` and `postgres_validation` for the clusters in `inventory`."""
+def postgres_jobs(inventory: Inventory, *, nightly: Sequence[dg.AssetKey] = ()) -> list[Any]:
+    """`nightly_validation`, `postgres_backup` and `postgres_validation` for the clusters in `inventory`.
+
+    `nightly` are assets of other nouns that the night proves too.
+    """
     names = list(inventory.postgres)
     if not names:
         return []
     return [
         dg.define_asset_job(
             "nightly_validation",
-            selection=_assets(names, "backup", "window", "validation"),
+            selection=_assets(names, "backup", "window", "validation") | dg.AssetSelection.assets(*nightly),
             executor_def=dg.in_process_executor,
             run_tags=RUN_TAGS,
             description="Back up every cluster, examine its archive, restore it to a moment inside the partition's "
