@@ -136,19 +136,23 @@ _KEY_AT = len("<Contents><Key>")
 
 
 def write_packed(
-    path: Path, count: int, *, without: Iterable[int] = (), changed: dict[int, Row] | None = None
+    path: Path,
+    count: int,
+    *,
+    without: Iterable[int] = (),
+    changed: dict[int, Row] | None = None,
+    modified: str | None = None,
 ) -> None:
     """Render `count` rows into `path`, leaving some out and replacing some."""
     gone, other = set(without), changed or {}
     with path.open("wb", buffering=1 << 20) as file:
         for begin in range(0, count, 10_000):
-            file.write(
-                b"".join(
-                    other.get(number, packed_row(number, count)).render(encoded=True)
-                    for number in range(begin, min(begin + 10_000, count))
-                    if number not in gone
-                )
+            rows = b"".join(
+                other.get(number, packed_row(number, count)).render(encoded=True)
+                for number in range(begin, min(begin + 10_000, count))
+                if number not in gone
             )
+            file.write(rows.replace(MODIFIED.encode(), modified.encode()) if modified else rows)
 
 
 class Packed:

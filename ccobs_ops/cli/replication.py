@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -57,6 +57,48 @@ def compare(
         return look(context, target, prefix=prefix, hash_sample=hash_sample, resume=resume)
 
     return _exercise(ctx, name, run, json=json)
+
+
+@app.command("sql")
+def sql(
+    ctx: typer.Context,
+    source_table: Annotated[str, typer.Option(metavar="T", help="Table of the source's S3 Inventory.")],
+    replica_table: Annotated[str, typer.Option(metavar="T", help="Table of the replica's S3 Inventory.")],
+    name: Name = None,
+    dialect: Annotated[
+        Literal["athena", "spark", "duckdb"], typer.Option(help="Whose SQL to write.")
+    ] = "athena",
+    above: Annotated[str | None, typer.Option(metavar="KEY", help="Only keys above this one.")] = None,
+    up_to: Annotated[str | None, typer.Option(metavar="KEY", help="Only keys up to this one.")] = None,
+    made_at: Annotated[
+        str | None, typer.Option(help="When the older export was made. Default: now, with its time zone.")
+    ] = None,
+) -> int:
+    """Print the comparison as SQL for Athena or Spark.
+
+    For more objects than one machine should join; the same words for the same differences.
+    """
+    from ccobs_ops.cli.options import options
+    from ccobs_ops.core.exercise import utc_now
+    from ccobs_ops.core.replication.exports_sql import Moments, statement
+    from ccobs_ops.core.units import parse_moment
+
+    inventory = options(ctx).load()
+    pair = inventory.replication[choose("replication", list(inventory.replication), name)]
+    at = parsed("--made-at", made_at, parse_moment) or utc_now()
+    print(
+        statement(
+            pair,
+            Moments(at, at),
+            dialect=dialect,
+            source_table=source_table,
+            replica_table=replica_table,
+            low=above,
+            high=up_to,
+        )
+        + ";"
+    )
+    return 0
 
 
 @app.command("canary")

@@ -31,14 +31,17 @@ class Again:
     order: Order
     sample: Sample
     workers: int
+    timer: Callable[[], float]
     sleep: Callable[[float], None]
     resolved: int = 0
     read: int = 0
     read_bytes: int = 0
     _budget: int = field(default=0)
+    _settled_by: float = field(default=0.0)
 
     def differences(self) -> Iterator[Difference]:
         """Every difference that is still one, in key order."""
+        self._settled_by = self.timer() + SETTLE_SECONDS
         for stretch, suspects in self.journal.suspects(self.order):
             look = self._look
             if len(suspects) >= MANY:
@@ -46,7 +49,7 @@ class Again:
                 look = self._look_if_needed
             found = list(in_order(iter(suspects), look, workers=self.workers, ahead=4 * self.workers))
             if any(each is not None and each.kind is Kind.ONLY_IN_REPLICA for each in found):
-                found = self._settled(suspects, found)
+                found = self._settled(list(suspects), found)
             for each in found:
                 if each is None:
                     self.resolved += 1
@@ -94,7 +97,11 @@ class Again:
         return self.explainer.lost(suspect.key, source, replica)
 
     def _settled(self, suspects: list[Suspect], found: list[Difference | None]) -> list[Difference | None]:
-        self.sleep(SETTLE_SECONDS)
+        """Those looked at too early after the listing are looked at once more; later ones were late enough."""
+        left = self._settled_by - self.timer()
+        if left <= 0:
+            return found
+        self.sleep(left)
         return [
             self._look(suspect) if each is not None and each.kind is Kind.ONLY_IN_REPLICA else each
             for suspect, each in zip(suspects, found, strict=True)

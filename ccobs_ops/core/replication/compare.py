@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from ccobs_ops.inventory_replication import ReplicationPair
 
 CAPABILITY = "comparison"
+PART = "sweep"
+"""What the comparison of one part is recorded as: it says nothing of the rest."""
 JOURNAL = "running.jsonl"
 SKEW_SECONDS = 5.0
 """How far a store's clock may be off before it is worth a finding."""
@@ -46,7 +48,7 @@ def compare(
     hash_sample: float | None = None,
     resume: bool = False,
 ) -> Exercise:
-    """Compare the pair `name`, and record what was found as capability `comparison` of `replication/NAME`.
+    """Compare the pair `name`; recorded as capability `comparison`, or `sweep` if of a part, of `replication/NAME`.
 
     `prefix` narrows it further than the inventory's; `hash_sample` (0 to 1) replaces the inventory's; `resume` goes on
     where an interrupted comparison of the same pair and prefix stopped. Claims `complete`, `content` and `no_extra`.
@@ -65,10 +67,10 @@ def compare(
             if pair.mode == "inventory":
                 from ccobs_ops.core.replication.exports import compare_exports  # noqa: PLC0415
 
-                return compare_exports(ctx, rec, name, prefix=prefix, resume=resume)
+                return compare_exports(ctx, rec, name, prefix=prefix)
             return _Comparison(ctx, rec, name, pair, pair.prefix + prefix, rate).run(resume=resume)
 
-    return attempt(ctx, f"replication/{name}", CAPABILITY, "complete", body)
+    return attempt(ctx, f"replication/{name}", PART if prefix else CAPABILITY, "complete", body)
 
 
 class _Comparison:
@@ -206,6 +208,7 @@ class _Comparison:
             order,
             sample,
             min(self.pair.concurrency, self.source.config.concurrency, self.replica.config.concurrency),
+            self.ctx.timer,
             self.ctx.sleep,
         )
         tally = Tally(
