@@ -36,12 +36,15 @@ def main() -> int:
     options = _options()
     results: dict[str, Any] = {"cores": os.cpu_count(), "sizes": []}
     with ExitStack() as stack:
-        folder = Path(tempfile.mkdtemp(prefix="ccobs-bench-replication-", dir=options.dir))
-        stack.callback(shutil.rmtree, folder)
-        for count in options.objects or (1_000_000, 10_000_000):
+        if options.dir is None:
+            folder = Path(tempfile.mkdtemp(prefix="ccobs-bench-replication-"))
+            stack.callback(shutil.rmtree, folder)
+        else:
+            folder = options.dir.absolute()
+        for count in options.objects or (() if options.rows else (1_000_000, 10_000_000)):
             results["sizes"].append(_at(count, folder, options))
         if options.rows:
-            results["exports"] = measure_exports(folder, options.rows)
+            results["exports"] = measure_exports(folder, options.rows, write_only=options.write_only)
     kept = _judge(results)
     if options.json:
         options.json.write_text(json.dumps(results, indent=2) + "\n")
@@ -50,14 +53,16 @@ def main() -> int:
 
 def _at(count: int, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     print(f"{count:,} objects a side", flush=True)
-    here = folder / str(count)
-    here.mkdir()
+    here = folder / f"{count}{'-other-times' if options.other_times else ''}"
+    here.mkdir(exist_ok=True, parents=True)
     planted = plant(here, count, same_times=not options.other_times)
     buckets = {"srcbucket": here / "source", "dstbucket": here / "replica"}
 
     def open_buckets() -> Mapping[str, Packed]:
         return {name: Packed(path) for name, path in buckets.items()}
 
+    if options.write_only:
+        return {"objects": count, "tools": {}}
     found: dict[str, Any] = {"objects": count, "planted": planted.counts(), "tools": {}}
     with serving_processes(open_buckets, options.servers) as (endpoint, _pids):
         for contender in CONTENDERS:
@@ -67,7 +72,8 @@ def _at(count: int, folder: Path, options: argparse.Namespace) -> dict[str, Any]
                 print(f"  {contender.name:<28} left out at this size: it would take too long", flush=True)
                 continue
             found["tools"][contender.name] = _measured(contender, endpoint, here, planted, options.rounds)
-    shutil.rmtree(here)
+    if options.dir is None:
+        shutil.rmtree(here)
     return found
 
 
@@ -76,9 +82,8 @@ def _measured(
 ) -> dict[str, Any]:
     usages: list[Usage] = []
     wrong = ""
-    for number in range(rounds):
-        place = folder / f"{contender.name.replace(' ', '-')}-{number}"
-        place.mkdir()
+    for _ in range(rounds):
+        place = Path(tempfile.mkdtemp(dir=folder))
         try:
             command = contender.command(endpoint, place)
             outcome = measure(
@@ -89,6 +94,7 @@ def _measured(
             return {"problem": str(error)}
         usages.append(outcome.usage)
         wrong = contender.check(outcome.stdout, place, planted)
+        shutil.rmtree(place)
     seconds = statistics.median(usage.wall_seconds for usage in usages)
     peak = max(usage.tree_peak_bytes for usage in usages)
     rate = 2 * planted.objects / seconds
@@ -159,7 +165,10 @@ def _options(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--other-times", action="store_true", help="the replica's LastModified differs everywhere"
     )
-    parser.add_argument("--dir", type=Path, help="where the listings are kept; default the temporary folder")
+    parser.add_argument(
+        "--dir", type=Path, help="keep the listings there and use those that are there already"
+    )
+    parser.add_argument("--write-only", action="store_true", help="only write the listings, with --dir")
     parser.add_argument("--json", type=Path, metavar="FILE")
     return parser.parse_args(argv)
 

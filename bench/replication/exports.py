@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -29,7 +31,7 @@ def write(path: Path, rows: int, *, replica: bool) -> None:
     connection.execute(
         f"COPY (SELECT 'b' AS bucket, {key} AS key, {size} AS size, TIMESTAMP '2026-01-02 03:04:05' AS last_modified_date,"
         f" md5(CAST(i AS VARCHAR)) AS e_tag, 'STANDARD' AS storage_class FROM range({rows}) t(i){gone})"
-        f" TO '{path}' (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 1000000)"
+        f" TO '{path}' (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 200000)"
     )
     connection.close()
 
@@ -73,11 +75,15 @@ def naive(folder: Path) -> None:
     print(json.dumps(found))
 
 
-def measure_exports(folder: Path, rows: int) -> dict[str, Any]:
+def measure_exports(folder: Path, rows: int, *, write_only: bool = False) -> dict[str, Any]:
     """Write both exports and measure both ways of comparing them."""
     began = time.monotonic()
+    folder = folder / f"exports-{rows}"
+    folder.mkdir(parents=True, exist_ok=True)
     for name in ("source", "replica"):
-        write(folder / f"{name}.parquet", rows, replica=name == "replica")
+        if not (folder / f"{name}.parquet").exists():
+            write(folder / f"{name}.new", rows, replica=name == "replica")
+            (folder / f"{name}.new").rename(folder / f"{name}.parquet")
     size = sum((folder / f"{name}.parquet").stat().st_size for name in ("source", "replica"))
     print(
         f"{rows:,} rows a side, {size / 2**30:.1f} GiB of Parquet, written in {time.monotonic() - began:.0f} s",
@@ -88,9 +94,8 @@ def measure_exports(folder: Path, rows: int) -> dict[str, Any]:
         ["size_mismatch", sum(1 for _ in range(17, rows, _EVERY))],
     ]
     results: dict[str, Any] = {"rows": rows, "parquet_bytes": size, "tools": {}}
-    for tool in ("ours", "naive"):
-        place = folder / f"run-{tool}"
-        place.mkdir()
+    for tool in () if write_only else ("ours", "naive"):
+        place = Path(tempfile.mkdtemp(dir=folder, prefix=tool))
         for name in ("source", "replica"):
             (place / f"{name}.parquet").symlink_to(folder / f"{name}.parquet")
         try:
@@ -104,6 +109,7 @@ def measure_exports(folder: Path, rows: int) -> dict[str, Any]:
             results["tools"][tool] = {"problem": str(error)}
             print(f"  {tool:<8} {str(error).splitlines()[-1][:150]}", flush=True)
             continue
+        shutil.rmtree(place)
         usage = outcome.usage
         right = json.loads(outcome.stdout) == expected
         told = "right" if right else f"wrong: {outcome.stdout.strip()}"

@@ -40,10 +40,12 @@ def plant(folder: Path, count: int, *, same_times: bool, seed: int = 1) -> Plant
     lost, extra, sizes, contents = (chosen[n * EACH : (n + 1) * EACH] for n in range(4))
     changed = {number: _with(packed_row(number, count), bytes_=99_999) for number in sizes}
     changed |= {number: _with(packed_row(number, count), etag="f" * 32) for number in contents}
-    write_packed(folder / "source", count, without=extra)
-    write_packed(
-        folder / "replica", count, without=lost, changed=changed, modified=None if same_times else OTHER_TIME
-    )
+    whole = folder / "whole"
+    if not whole.exists():
+        write_packed(folder / "source", count, without=extra)
+        modified = None if same_times else OTHER_TIME
+        write_packed(folder / "replica", count, without=lost, changed=changed, modified=modified)
+        whole.touch()
     named = [
         frozenset(packed_key(number, count) for number in each) for each in (lost, extra, sizes, contents)
     ]

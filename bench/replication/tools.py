@@ -135,7 +135,7 @@ def _differs(found: set[tuple[str, str]], expected: set[tuple[str, str]]) -> str
 CONTENDERS = (
     Contender("raw drain", _module("drain"), _drained),
     Contender("ccobs-ops", _ours(0.0), _ours_found, ok=(1,)),
-    Contender("rclone check --size-only", _rclone, _rclone_found, ok=(1,)),
+    Contender("rclone check --size-only", _rclone, _rclone_found, ok=(1,), most_objects=1_000_000),
     Contender("boto3", _module("plain_boto3"), _merged, most_objects=1_000_000),
     Contender("aws s3 sync --dryrun", _aws, _aws_found, most_objects=100_000),
 )

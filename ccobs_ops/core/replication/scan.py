@@ -12,7 +12,7 @@ from ccobs_ops.core.replication.order import Order
 from ccobs_ops.core.replication.ranges import Board, Range
 from ccobs_ops.core.replication.sample import Sample
 
-STRETCH_PAGES = 32
+STRETCH_PAGES = 16
 STRETCH_SUSPECTS = 1000
 
 
