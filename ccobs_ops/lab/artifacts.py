@@ -10,7 +10,8 @@ from ccobs_ops.lab.plan import ARTIFACTS
 OBJECTS = 24
 REPLACED = 6
 """How many of them were written twice: those have an older version."""
-ODD_KEYS = ("exports/§ 1, été 2026.txt", "exports/plus+and%25.txt")
+ODD_KEYS = ("exports/plus+and%25.txt", "exports/with a space.txt")
+"""ASCII only: in a bucket with versions, SeaweedFS 4.48 lists keys with other letters out of the order of their bytes."""
 
 
 def seed_artifacts(s3: Any, seed: int) -> None:

@@ -59,7 +59,7 @@ def sources(ctx: Context, name: str) -> tuple[Source, ...]:
         client = aws_client(access, "backup", base)
         found.append(BackupCopies(client, native.backup.destination_vault, native.backup.window, ctx.clock))
     if native.filer_sync is not None:
-        found.append(FilerSync(native.filer_sync.metrics))
+        found.append(FilerSync(native.filer_sync.metrics, pair.rpo.total_seconds()))
     return tuple(found)
 
 

@@ -1,0 +1,291 @@
+"""Every fault between the regions is found and named, with exactly the keys concerned, while others write."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from ccobs_ops.core.exercise import Verdict
+from ccobs_ops.core.replication.lag import measure
+from ccobs_ops.lab import wheels
+from ccobs_ops.lab.faults.actions import CrashWhileSyncing
+from ccobs_ops.lab.plan import ARTIFACTS, BUCKET
+from tests.postgres_support import codes, wait_for, why
+from tests.replication_lab import Regions, regions_in
+
+pytestmark = pytest.mark.lab
+RPO = 10.0
+
+
+@pytest.fixture(scope="module")
+def regions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Regions]:
+    with regions_in(tmp_path_factory.mktemp("regions") / "lab", "replication-agent") as made:
+        time.sleep(6)  # objects younger than five seconds are left alone by the faults
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def healed(regions: Regions) -> Iterator[None]:
+    """What a test that fails leaves broken is not the next one's trouble."""
+    yield
+    regions.lab.heal()
+
+
+def healthy(regions: Regions) -> None:
+    """Both pairs pass, however much is written meanwhile."""
+    regions.settle()
+    for pair in ("backups", "artifacts"):
+        exercise, found = regions.compare(pair)
+        assert exercise.verdict is Verdict.PASSED, why(exercise)
+        assert found == {}
+
+
+def test_a_healthy_pair_passes_under_writes_and_tells_its_lag(regions: Regions) -> None:
+    before = regions.written
+    healthy(regions)
+    with regions.context() as ctx:
+        wait_for(lambda: measure(ctx, "backups").verdict is Verdict.PASSED, 30, "a canary that has arrived")
+        exercise = measure(ctx, "backups")
+    assert exercise.measurements["canaries_arrived"] > 0
+    assert 0 <= exercise.measurements["lag_p50_seconds"] <= exercise.measurements["lag_max_seconds"] < RPO
+    wait_for(lambda: regions.written > before, 30, "something written meanwhile")
+
+
+@pytest.mark.parametrize(
+    ("fault", "pair", "kinds", "claim"),
+    [
+        ("replica-delete", "backups", {"missing"}, "complete"),
+        ("replica-delete", "artifacts", {"missing"}, "complete"),
+        ("replica-corrupt", "backups", {"content_mismatch"}, "content"),
+        ("replica-extra", "backups", {"only_in_replica"}, "no_extra"),
+        ("replica-stale-version", "artifacts", {"stale_version"}, "complete"),
+    ],
+)
+def test_a_damaged_replica_is_named_key_by_key(
+    regions: Regions, fault: str, pair: str, kinds: set[str], claim: str
+) -> None:
+    damage = regions.lab.break_(fault, at=f"replication/{pair}", seed=11)
+    time.sleep(RPO - 4 if fault == "replica-delete" else 0)
+    exercise, found = regions.compare(pair)
+    assert exercise.verdict is Verdict.FAILED, why(exercise)
+    assert found == {kind: set(damage.keys) for kind in kinds}
+    assert {finding.subject for finding in exercise.findings if finding.code in kinds} == damage.keys
+    refuted = exercise.claim(claim)
+    assert refuted is not None and refuted.verdict is Verdict.FAILED
+    if fault != "replica-extra":
+        # filer.sync has carried everything and says so; it will never bring this one
+        contradiction = exercise.claim("contradiction")
+        assert contradiction is not None and contradiction.verdict is Verdict.FAILED, why(exercise)
+        assert "replication_contradiction" in codes(exercise)
+    regions.lab.heal(fault)
+    healthy(regions)
+
+
+def test_the_other_tools_find_the_same_and_where_they_differ_it_is_explained(regions: Regions) -> None:
+    """`weed filer.sync.verify` compares the filers' own entries, `rclone check` hashes; neither knows ages or rules."""
+    damages = [
+        regions.lab.break_("replica-delete", at="replication/backups", seed=3),
+        regions.lab.break_("replica-corrupt", at="replication/backups", seed=4),
+        regions.lab.break_("replica-extra", at="replication/backups", seed=5),
+    ]
+    gone, changed, extra = (next(iter(damage.keys)) for damage in damages)
+    try:
+        _, ours = regions.compare("backups")
+        assert ours == {"missing": {gone}, "content_mismatch": {changed}, "only_in_replica": {extra}}
+        theirs = verify(regions)
+        settled = {path for path in theirs if not path.startswith(("busy/", "ccobs-canary/"))}
+        # what is being written while they look is a difference to them; to us it is pending, or is looked at again
+        assert settled == {gone, changed, extra}
+        if shutil.which("rclone") is None:
+            pytest.skip("rclone is not installed: compared with filer.sync.verify only")
+        theirs = rclone_check(regions)
+        settled = {path for path in theirs if not path.startswith(("busy/", "ccobs-canary/"))}
+        assert settled == {gone, changed, extra}
+    finally:
+        regions.lab.heal()
+    healthy(regions)
+
+
+def verify(regions: Regions) -> set[str]:
+    """The keys that `weed filer.sync.verify` calls different in the bucket of the backups."""
+    plan = regions.lab.plan
+    done = subprocess.run(
+        [
+            str(wheels.weed()),
+            "filer.sync.verify",
+            f"-a=127.0.0.1:{plan.filer_port('us')}",
+            f"-b=127.0.0.1:{plan.filer_port('eu')}",
+            f"-a.path=/buckets/{BUCKET}",
+            f"-b.path=/buckets/{BUCKET}",
+            "-jsonOutput",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env=os.environ | {"HOME": str(plan.directory)},
+    )
+    found: set[str] = set()
+    for line in done.stdout.splitlines():
+        if line.startswith("{"):
+            row = json.loads(line)
+            path = str(row.get("path") or row.get("Path") or "")
+            if path and not row.get("isDirectory"):
+                found.add(path.removeprefix(f"/buckets/{BUCKET}").lstrip("/"))
+    assert done.stdout, done.stderr
+    return found
+
+
+def rclone_check(regions: Regions) -> set[str]:
+    """The keys that `rclone check` calls different in the bucket of the backups."""
+    plan = regions.lab.plan
+    settings = dict(os.environ)
+    for region in ("us", "eu"):
+        prefix = f"RCLONE_CONFIG_{region.upper()}_"
+        settings |= {
+            f"{prefix}TYPE": "s3",
+            f"{prefix}PROVIDER": "Other",
+            f"{prefix}ENDPOINT": f"http://127.0.0.1:{plan.s3_port(region)}",
+            f"{prefix}ACCESS_KEY_ID": plan.secret(f"{region}_access_key"),
+            f"{prefix}SECRET_ACCESS_KEY": plan.secret(f"{region}_secret_key"),
+        }
+    combined = plan.directory / "faults" / "rclone.txt"
+    subprocess.run(
+        [
+            "rclone",
+            "check",
+            f"us:{BUCKET}",
+            f"eu:{BUCKET}",
+            "--combined",
+            str(combined),
+            "--config",
+            "/dev/null",
+        ],
+        capture_output=True,
+        timeout=120,
+        check=False,
+        env=settings,
+    )
+    rows = combined.read_text().splitlines()
+    combined.unlink()
+    return {row[2:] for row in rows if row and row[0] != "="}
+
+
+def test_a_stopped_replicator_breaks_the_rpo_and_misses_exactly_what_was_written_since(
+    regions: Regions,
+) -> None:
+    regions.lab.break_("replication-stopped")
+    keys = {f"stopped/{number}" for number in range(5)}
+    for key in keys:
+        regions.us.put_object(Bucket=ARTIFACTS, Key=key, Body=key.encode())
+    exercise, found = regions.compare("artifacts")
+    assert "missing" not in found or not keys & found["missing"], "what is younger than the RPO is pending"
+    assert exercise.measurements["pending"] >= len(keys)
+    with regions.context() as ctx:
+        wait_for(
+            lambda: (
+                (latest := ctx.ledger.latest("replication/artifacts", "canary")) is not None
+                and latest.verdict is Verdict.FAILED
+                and "rpo_breach" in codes(latest)
+            ),
+            60,
+            "the agent to record a breach of the RPO at once",
+        )
+        assert ctx.ledger.events("replication/artifacts", "rpo_breach")
+    time.sleep(RPO)
+    exercise, found = regions.compare("artifacts")
+    assert exercise.verdict is Verdict.FAILED, why(exercise)
+    unexplained = {key for kind in found.values() for key in kind if not key.startswith("busy/")}
+    assert unexplained == keys
+    assert keys <= found["missing"]
+    assert all(key.startswith("busy/") for kind, names in found.items() if kind != "missing" for key in names)
+    regions.lab.heal()
+    healthy(regions)
+    with regions.context() as ctx:
+        wait_for(
+            lambda: ctx.ledger.events("replication/artifacts", "rpo_restored"),
+            60,
+            "the agent to record that the RPO holds again",
+        )
+
+
+def test_a_wedged_replicator_loses_what_was_on_its_way_and_its_supervisor_restarts_it(
+    regions: Regions,
+) -> None:
+    damage = regions.lab.break_("replication-wedged", seed=2)
+    crash = next(action for action in damage.actions if isinstance(action, CrashWhileSyncing))
+    time.sleep(RPO)
+    source, replica = regions.keys("us", "artifacts"), regions.keys("eu", "artifacts")
+    lost = {key for key in source.keys() - replica.keys() if key.startswith(crash.prefix)}
+    assert lost
+    exercise, found = regions.compare("artifacts")
+    assert exercise.verdict is Verdict.FAILED, why(exercise)
+    assert {key for key in found["missing"] if key.startswith(crash.prefix)} == lost
+    assert {key for names in found.values() for key in names if not key.startswith("busy/")} == lost
+    regions.lab.heal()
+    with regions.context() as ctx:
+        wait_for(
+            lambda: ctx.ledger.events("replication/artifacts", "replicator_restarted"),
+            90,
+            "the supervisor to restart the replicator, and to put it on record",
+        )
+        assert "replicator_restarted" in codes(measure(ctx, "artifacts"))
+    healthy(regions)
+
+
+def test_throttling_slows_down_is_told_and_changes_no_result(regions: Regions) -> None:
+    regions.lab.break_("replica-throttled")
+    try:
+        damage = regions.lab.break_("replica-delete", at="replication/backups", seed=8)
+        exercise, found = regions.compare("backups")
+        assert found == {"missing": set(damage.keys)}, why(exercise)
+        assert "throttled" in codes(exercise)
+        assert exercise.measurements["retries"] > 0
+    finally:
+        regions.lab.heal()
+    healthy(regions)
+
+
+@pytest.mark.parametrize("region", ["us", "eu"])
+def test_a_wrong_clock_is_told_and_makes_nothing_pending_or_missing(regions: Regions, region: str) -> None:
+    damage = regions.lab.break_("replica-delete", at="replication/backups", seed=9)
+    regions.lab.break_("clock-skewed", at=region)
+    try:
+        time.sleep(RPO / 2)
+        exercise, found = regions.compare("backups")
+        assert found == {"missing": set(damage.keys)}, why(exercise)
+        assert [f.subject for f in exercise.findings if f.code == "clock_skew"] == [region]
+        role = "source" if region == "us" else "replica"
+        assert 400 < exercise.measurements[f"{role}_clock_offset_seconds"] < 440
+    finally:
+        regions.lab.heal()
+
+
+def test_a_replica_that_is_down_is_unknown_never_all_missing(regions: Regions) -> None:
+    regions.lab.break_("replica-down")
+    try:
+        exercise, found = regions.compare("backups")
+        assert exercise.verdict is Verdict.UNKNOWN, why(exercise)
+        assert found == {}
+        assert codes(exercise) <= {"not_checked", "native_silent"}
+        with regions.context() as ctx:
+            wait_for(
+                lambda: (
+                    (beat := ctx.ledger.heartbeat("replication/backups", "watch")) is not None
+                    and "error" in beat.details
+                ),
+                30,
+                "the agent to notice",
+            )
+            lag = measure(ctx, "backups")
+        watched = lag.claim("watched")
+        assert watched is not None and watched.verdict is Verdict.UNKNOWN
+    finally:
+        regions.lab.heal()
+    healthy(regions)
