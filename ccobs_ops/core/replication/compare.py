@@ -271,7 +271,7 @@ class _Comparison:
         objects = tally.source_objects + tally.replica_objects
         sides = (self.source, self.replica)
         rec.measurements |= {
-            "objects_per_second": objects / max(listing.seconds, 1e-9),
+            "objects_per_second": float(round(objects / max(listing.seconds, 1e-9))),
             "list_requests": float(sum(side.requests for side in sides)),
             "retries": float(sum(side.retries for side in sides)),
         }

@@ -135,7 +135,7 @@ def compare_exports(ctx: Context, rec: Recorder, name: str, *, prefix: str) -> s
             ctx.progress.begin("join")
             with rec.phase("join"):
                 source_rows, replica_rows, joined = join(engine, pair, *sides)
-            tally = Tally(source_rows, replica_rows, *(side.where for side in sides))
+            tally = Tally(source_rows, replica_rows, sides[0].where, sides[1].where)
             with rec.phase("look_again"):
                 found = _differences(engine, ctx, rec, pair, prefix, tally)
                 path = report.write(
@@ -153,7 +153,7 @@ def compare_exports(ctx: Context, rec: Recorder, name: str, *, prefix: str) -> s
     rec.details |= {"differences": str(path), "prefix": pair.prefix + prefix, "mode": "inventory"}
     rec.measurements |= {
         "rows_joined": float(joined),
-        "objects_per_second": (source_rows + replica_rows) / max(seconds, 1e-9),
+        "objects_per_second": float(round((source_rows + replica_rows) / max(seconds, 1e-9))),
     }
     tally.account(rec, sample_rate=0.0)
     return tally.summary()

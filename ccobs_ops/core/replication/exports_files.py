@@ -105,7 +105,7 @@ def relation(
 
         table = f"read_parquet({listed})"
         try:
-            described = duckdb.sql(f"DESCRIBE SELECT * FROM {table}").fetchall()
+            described = duckdb.execute(f"DESCRIBE SELECT * FROM {table}").fetchall()
         except duckdb.Error as error:
             raise UnknownError(f"the export cannot be read: {str(error).splitlines()[0]}") from error
         names = {_plain(row[0]): row[0] for row in described}

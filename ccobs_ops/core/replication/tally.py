@@ -71,7 +71,7 @@ class Tally:
             **{f"{kind}_bytes": float(size) for kind, size in self.bytes.items() if self.counts[kind]},
             "resolved": float(self.resolved),
             "read_in_full": float(self.read),
-            "undetected_bound_ratio": bound,
+            **({"undetected_bound_ratio": bound} if self.read else {}),
         }
         self._claim(rec, bound, sample_rate)
         for each in self.first:
