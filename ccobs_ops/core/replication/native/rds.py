@@ -30,7 +30,7 @@ class RdsReplication:
         rows = [
             row
             for page in self.replica.get_paginator("describe_db_instance_automated_backups").paginate()
-            for row in page["DBInstanceAutomatedBackups"]
+            for row in page.get("DBInstanceAutomatedBackups", ())
         ]
         for instance in self.instances:
             mine = [row for row in rows if row.get("DBInstanceIdentifier") == instance]
@@ -71,4 +71,4 @@ class RdsReplication:
 
     def _snapshots(self, client: Any) -> list[dict[str, Any]]:
         pages = client.get_paginator("describe_db_snapshots").paginate(SnapshotType="manual")
-        return [row for page in pages for row in page["DBSnapshots"]]
+        return [row for page in pages for row in page.get("DBSnapshots", ())]
