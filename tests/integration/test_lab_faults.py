@@ -217,5 +217,14 @@ def test_every_fault_is_listed_with_where_it_applies() -> None:
         "timeline-history-missing",
         "store-down",
         "canary-stopped",
+        "replication-stopped",
+        "replication-wedged",
+        "replica-delete",
+        "replica-corrupt",
+        "replica-extra",
+        "replica-stale-version",
+        "replica-throttled",
+        "replica-down",
+        "clock-skewed",
     }
     assert all(fault.targets and fault.help for fault in REGISTRY)
