@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,22 +78,6 @@ class Regions:
             for row in page.get("Contents", ())
             if not row["Key"].startswith(("ccobs-canary/", "busy/"))
         }
-
-    def differs(self, pair: str, key: str) -> bool:
-        """Whether `key`, which somebody may be writing at this moment, is something else in eu for seconds on end."""
-        if not key.startswith("busy/"):
-            return False
-        deadline = time.monotonic() + 5
-        while time.monotonic() < deadline:
-            sides = [self._head(s3, pair, key) for s3 in (self.us, self.eu)]
-            if sides[0] == sides[1]:
-                return False
-            time.sleep(0.5)
-        return True
-
-    def _head(self, s3: Any, pair: str, key: str) -> str:
-        rows = s3.list_objects_v2(Bucket=BUCKETS[pair], Prefix=key).get("Contents", ())
-        return next((row["ETag"] for row in rows if row["Key"] == key), "")
 
     def settle(self, seconds: float = 60) -> None:
         """Wait until both pairs are the same on both sides."""

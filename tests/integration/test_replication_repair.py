@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from random import Random
 from typing import Any
@@ -16,9 +17,10 @@ import pytest
 
 from ccobs_ops.core.context import Context
 from ccobs_ops.core.errors import RefusedError, UsageError
-from ccobs_ops.core.exercise import Exercise, Verdict
+from ccobs_ops.core.exercise import Exercise, Verdict, utc_now
 from ccobs_ops.core.replication.agent import run_agents
 from ccobs_ops.core.replication.arrivals import Arrivals
+from ccobs_ops.core.replication.canary import Canaries
 from ccobs_ops.core.replication.compare import compare
 from ccobs_ops.core.replication.copy import Copier
 from ccobs_ops.core.replication.lag import measure
@@ -379,3 +381,36 @@ def carry_artifacts(regions: Regions, stop: threading.Event) -> None:
         for row in rows:
             body = regions.us.get_object(Bucket="ccobs-artifacts", Key=row["Key"])["Body"].read()
             regions.eu.put_object(Bucket="ccobs-artifacts", Key=row["Key"], Body=body)
+
+
+def test_old_canaries_are_removed_on_both_sides_and_nothing_else_is(regions: Regions) -> None:
+    foreign = "ccobs-canary/000000000001-not-one-of-ours"
+    regions.us.put_object(Bucket=BUCKET, Key=foreign, Body=b"somebody else's")
+    ahead = timedelta(0)
+    with regions.context() as ctx:
+        later = Context(ctx.inventory, ctx.ledger, clock=lambda: utc_now() + ahead)
+        canaries = Canaries(later, "backups")
+        canaries.reconcile()
+        arrived, lost, waiting = (canaries.send() for _ in range(3))
+        regions.eu.put_object(
+            Bucket=BUCKET,
+            Key=arrived.key,
+            Body=regions.us.get_object(Bucket=BUCKET, Key=arrived.key)["Body"].read(),
+        )
+        for each in (arrived, lost):
+            canaries.watch(each)
+        wait_for(
+            lambda: arrived in [replace(one, seen_at=None) for one in canaries.look()], 20, "the arrival"
+        )
+        assert canaries.remove_old() == 0, "none is older than canary.keep"
+        ahead = canaries.config.timeout + timedelta(seconds=1)
+        wait_for(lambda: any(one.given_up_at for one in canaries.look()), 20, "the lost one to be given up")
+        ahead = canaries.config.keep + timedelta(minutes=1)
+        assert canaries.remove_old() >= 2
+        left = {
+            row["Key"]
+            for row in regions.us.list_objects_v2(Bucket=BUCKET, Prefix="ccobs-canary/")["Contents"]
+        }
+        assert left >= {foreign, waiting.key}
+        assert not left & {arrived.key, lost.key}
+        assert not regions.eu.list_objects_v2(Bucket=BUCKET, Prefix=arrived.key).get("Contents")
