@@ -82,15 +82,18 @@ def _rclone(endpoint: str, place: Path) -> Sequence[str | Path]:
     if not shutil.which("rclone"):
         raise OpsError("rclone is not installed")
     return [
-        "rclone", "check", "--size-only", "--fast-list", "--checkers=16", "-q", "--combined", place / "combined",
+        "rclone", "check", "--size-only", "--fast-list", "-q", "--missing-on-dst", place / "missing",
+        "--missing-on-src", place / "only_in_replica", "--differ", place / "size_mismatch",
         "s:srcbucket", "s:dstbucket",
     ]  # fmt: skip
 
 
 def _rclone_found(_stdout: str, place: Path, planted: Planted) -> str:
-    marks = {"+": "missing", "-": "only_in_replica", "*": "size_mismatch"}
-    lines = (place / "combined").read_text().splitlines()
-    found = {(marks[line[0]], line[2:]) for line in lines if line[0] in marks}
+    found = {
+        (kind, key)
+        for kind in ("missing", "only_in_replica", "size_mismatch")
+        for key in (place / kind).read_text().splitlines()
+    }
     return _differs(found, {each for each in planted.all() if each[0] != "content_mismatch"})
 
 

@@ -92,15 +92,22 @@ class Page:
         return [(key[root:], etag, size) for key, etag, size in found] if root else found
 
     def seen(self, wanted: set[bytes]) -> dict[bytes, Seen]:
-        """All that the page says about the keys in `wanted`."""
+        """All that the page says about the keys in `wanted`; only their rows go through the XML parser."""
         found: dict[bytes, Seen] = {}
-        for raw, (etag, size, modified, storage) in self._elements(
-            "ETag", "Size", "LastModified", "StorageClass"
-        ):
-            key = self._key(raw)
+        rows = self.body[self.begin : self.end].split(_END)[:-1]
+        keys = [row[0] for row in self.rows()]
+        if len(rows) != len(keys):
+            raise UnknownError(f"the listing of {self.where} cannot be read: rows within rows")
+        for key, row in zip(keys, rows, strict=True):
             if key in wanted:
-                moment = datetime.fromisoformat(modified) if modified else None
-                found[key] = Seen(int(size), etag.strip('"'), moment, storage_class=storage)
+                element = self._parsed(row + _END)
+                modified = element.findtext("LastModified")
+                found[key] = Seen(
+                    int(element.findtext("Size") or 0),
+                    (element.findtext("ETag") or "").strip('"'),
+                    datetime.fromisoformat(modified) if modified else None,
+                    storage_class=element.findtext("StorageClass") or "",
+                )
         return found
 
     def sampled(self, mark: bytes) -> list[Row]:
@@ -124,12 +131,15 @@ class Page:
             key = unescape(raw.decode()).encode() if b"&" in raw else raw
         return key[self.root :]
 
-    def _elements(self, *names: str) -> list[tuple[bytes, list[str]]]:
-        """Each row's raw key as bytes and the text of its other elements, through the XML parser."""
+    def _parsed(self, text: bytes) -> ElementTree.Element:
         try:
-            tree = ElementTree.fromstring(self.body)
+            return ElementTree.fromstring(text)
         except ElementTree.ParseError as error:
             raise UnknownError(f"the listing of {self.where} cannot be read: {error}") from error
+
+    def _elements(self, *names: str) -> list[tuple[bytes, list[str]]]:
+        """Each row's raw key as bytes and the text of its other elements, through the XML parser."""
+        tree = self._parsed(self.body)
         space = tree.tag[: -len("ListBucketResult")]
         rows: list[tuple[bytes, list[str]]] = []
         for row in tree.iter(f"{space}Contents"):
