@@ -89,15 +89,15 @@ def test_equal_etags_over_other_bytes_are_found_by_reading(tmp_path: Path) -> No
 
 
 def test_the_sample_says_what_it_proves(tmp_path: Path) -> None:
-    with paired(tmp_path, rows(3000), rows(3000)) as pair:
+    with paired(tmp_path, rows(1500), rows(1500)) as pair:
         exercise = pair.compare(hash_sample=0.1)
         read = exercise.measurements["read_in_full"]
-        assert 200 < read < 400
+        assert 90 < read < 220
         bound = exercise.measurements["undetected_bound_ratio"]
         assert bound == pytest.approx(3 / read, rel=0.02)
         assert f"{bound:.2%}" in exercise.claim("content").reason  # type: ignore[union-attr]
-        little = pair.compare(hash_sample=0.1)
-        assert little.details["seed"] != exercise.details["seed"], "another night draws other objects"
+        another = pair.compare(hash_sample=0.001)
+        assert another.details["seed"] != exercise.details["seed"], "another night draws other objects"
 
 
 def test_the_sample_reads_no_more_than_its_limit(tmp_path: Path) -> None:
