@@ -119,6 +119,6 @@ def newest(inventory: Inventory, pair: str) -> Report | None:
 
 
 def _folders(inventory: Inventory, pair: str) -> list[Path]:
-    """Folders of finished comparisons, oldest first: an exercise's id begins with its time."""
-    root = folder(inventory, pair)
-    return sorted(path.parent for path in root.glob(f"*/{NAME}")) if root.is_dir() else []
+    """Folders of finished comparisons, in the order in which they were finished: two may begin in one second."""
+    found = [(path.stat().st_mtime_ns, path.parent) for path in folder(inventory, pair).glob(f"*/{NAME}")]
+    return [place for _, place in sorted(found)]
