@@ -1,21 +1,47 @@
 """The code location on one page: inventory → factories → Definitions.
 
     postgres/<name>/backup → postgres/<name>/window → postgres/<name>/validation   (one partition a day)
+    etcd/<name>/snapshot → etcd/<name>/restore_drill;  etcd/<name>/health
+    replication/<pair>/comparison, /canary, /sweep, /restore_<cluster>
+    terraform/<root>/drift
 
-    nightly_validation    schedule and job: all of it, and one older day
-    postgres_backup       job: one backup, now
-    postgres_validation   job: one restore to a moment of your choice, proven
+    nightly_validation       schedule and job: all of it, and one older day of each PostgreSQL cluster
+    postgres_backup          job: one backup, now
+    postgres_validation      job: one restore to a moment of your choice, proven
+    etcd_snapshot            job, a schedule for each cluster, and the sensor etcd_snapshot_overdue
+    etcd_health              schedule (every five minutes) and job
+    etcd_restore_drill       job: one snapshot restored, started and proven
+    replication_comparison   job: both sides compared, now
+    replication_sweep        schedule and job: lag, and folder by folder
+    replication_repair       job and sensor: copies what is missing, where the inventory allows it
+    terraform_scan           schedule (every ten minutes) and job: drift of every root
+    terraform_drift          sensor: proposes or repairs, as each root's policy says
+    terraform_remediate      job: put drift back, or accept it
+    terraform_approve        job: approve a plan
 
 Nothing but the inventory is read to load this, and no server has to be up.
 """
 
 import dagster as dg
 
+from ccobs_ops.assets.etcd import etcd_assets
 from ccobs_ops.assets.postgres import postgres_assets
+from ccobs_ops.assets.replication import replication_assets
+from ccobs_ops.assets.terraform import terraform_assets
+from ccobs_ops.jobs.etcd import etcd_jobs
+from ccobs_ops.jobs.nightly import nightly_jobs
 from ccobs_ops.jobs.postgres import postgres_jobs
+from ccobs_ops.jobs.replication import replication_jobs
+from ccobs_ops.jobs.terraform import terraform_jobs
 from ccobs_ops.resources.core import CoreResource
 from ccobs_ops.resources.source import InventorySource
+from ccobs_ops.schedules.etcd import etcd_schedules
 from ccobs_ops.schedules.nightly import nightly_schedule
+from ccobs_ops.schedules.replication import sweep_schedule
+from ccobs_ops.schedules.terraform import terraform_schedule
+from ccobs_ops.sensors.etcd import etcd_sensors
+from ccobs_ops.sensors.replication import repair_sensor
+from ccobs_ops.sensors.terraform import terraform_sensor
 
 
 @dg.definitions
@@ -23,11 +49,33 @@ def defs() -> dg.Definitions:
     """Everything that the inventory names, as Dagster shows and runs it."""
     source = InventorySource.find()
     inventory = source.inventory
-    jobs = postgres_jobs(inventory)
+    running = not source.is_example
+    nightly = nightly_jobs(inventory)
     return dg.Definitions(
-        assets=postgres_assets(inventory, note=source.note),
-        jobs=jobs,
-        schedules=[nightly_schedule(inventory, running=not source.is_example)] if jobs else [],
+        assets=[
+            *postgres_assets(inventory, note=source.note),
+            *etcd_assets(inventory, note=source.note),
+            *replication_assets(inventory, note=source.note),
+            *terraform_assets(inventory, note=source.note),
+        ],
+        jobs=[
+            *nightly,
+            *postgres_jobs(inventory),
+            *etcd_jobs(inventory),
+            *replication_jobs(inventory),
+            *terraform_jobs(inventory),
+        ],
+        schedules=[
+            *([nightly_schedule(inventory, running=running)] if nightly else []),
+            *etcd_schedules(inventory, running=running),
+            *([sweep_schedule(inventory, running=running)] if inventory.replication else []),
+            *([terraform_schedule(inventory, running=running)] if inventory.terraform else []),
+        ],
+        sensors=[
+            *etcd_sensors(inventory, running=running),
+            *([repair_sensor(inventory, running=running)] if inventory.replication else []),
+            *([terraform_sensor(inventory, running=running)] if inventory.terraform else []),
+        ],
         resources={"core_context": CoreResource(inventory=str(source.path))},
         executor=dg.in_process_executor,
         metadata={

@@ -55,3 +55,13 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`did you mean 'x'?`, or an empty string where nothing is close."""
     close = difflib.get_close_matches(word, list(known), n=1)
     return f"did you mean {close[0]!r}?" if close else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A rule that does not hold: where to point at, what is wrong, and which keys it was judged by."""
+
+    key: Key
+    message: str
+    hint: str
+    about: tuple[Key, ...]

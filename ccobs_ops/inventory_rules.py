@@ -8,26 +8,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from datetime import timedelta
 from itertools import combinations
 
 from ccobs_ops.core.units import format_duration
 from ccobs_ops.inventory import Credentials, Inventory, Postgres, Store
-from ccobs_ops.inventory_problems import Key, did_you_mean
+from ccobs_ops.inventory_etcd import Etcd
+from ccobs_ops.inventory_problems import Key, Violation, did_you_mean
+from ccobs_ops.inventory_replication import ReplicationPair
+from ccobs_ops.inventory_rules_etcd import etcd_violations
+from ccobs_ops.inventory_terraform import TerraformRoot
 
 _URL_PASSWORD = re.compile(r"[a-z][a-z0-9+.-]*://[^/@?#\s]*:[^/@?#\s]+@", re.IGNORECASE)
 _KEYWORD_PASSWORD = re.compile(r"(?:^|[\s?&])(?:ssl)?password\s*=", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True)
-class Violation:
-    """A rule that does not hold: where to point at, what is wrong, and which keys it was judged by."""
-
-    key: Key
-    message: str
-    hint: str
-    about: tuple[Key, ...]
 
 
 def violations(inventory: Inventory, *, store_names: Collection[str]) -> Iterator[Violation]:
@@ -49,6 +42,13 @@ def violations(inventory: Inventory, *, store_names: Collection[str]) -> Iterato
                 "take it out, name it as `password: file:PATH` or `password: env:NAME`, and change it if others saw it",
                 ((*key, "dsn"),),
             )
+    for name, root in inventory.terraform.items():
+        yield from _terraform(("terraform", name), name, root, inventory)
+    for name, target in inventory.etcd.items():
+        yield from _store_exists(("etcd", name), target, store_names)
+    yield from etcd_violations(inventory)
+    for name, pair in inventory.replication.items():
+        yield from _replication(("replication", name), pair, inventory, store_names)
     if inventory.ledger is not None and _holds_password(inventory.ledger):
         yield Violation(
             ("ledger",),
@@ -58,13 +58,58 @@ def violations(inventory: Inventory, *, store_names: Collection[str]) -> Iterato
         )
 
 
+def _terraform(key: Key, name: str, root: TerraformRoot, inventory: Inventory) -> Iterator[Violation]:
+    """The other roots and targets that a root names are there, and what is never looked at is not promised."""
+    named = [("parity_with", other) for other in (root.parity_with,) if other is not None]
+    named += [("account", other) for other in (root.account.also_managed_by if root.account else ())]
+    for part, other in named:
+        where = (*key, part)
+        if other == name:
+            yield Violation(where, "a root cannot be compared with itself", "name another root", (where,))
+        elif other not in inventory.terraform:
+            hint = did_you_mean(other, inventory.terraform) or f"roots: {', '.join(inventory.terraform)}"
+            yield Violation(where, f"there is no terraform root {other!r}", hint, (where,))
+    targets = {f"postgres/{each}" for each in inventory.postgres}
+    for target in root.remediation.validated_by.values():
+        if target not in targets:
+            where = (*key, "remediation", "validated_by")
+            hint = did_you_mean(target, targets) or f"targets: {', '.join(sorted(targets)) or 'none'}"
+            yield Violation(
+                where, f"there is no target {target!r} that is validated", hint, (where, ("postgres",))
+            )
+    for variable, value in root.settings.items():
+        if _SECRET_SETTING.search(variable) or _URL_PASSWORD.match(value):
+            where = (*key, "settings", variable)
+            yield Violation(
+                where,
+                f"{variable} looks like a secret that is written down",
+                f"name it under `environment: {{{variable}: env:{variable}}}` instead",
+                (where,),
+            )
+    for part, value in root.backend_config.items():
+        if _SECRET_SETTING.search(part) or _URL_PASSWORD.match(value):
+            where = (*key, "backend_config", part)
+            yield Violation(
+                where,
+                f"{part} looks like a secret that is written down, and would be on a command line",
+                "hand it to the backend by its environment variable, under `environment`",
+                (where,),
+            )
+
+
+_SECRET_SETTING = re.compile(
+    r"password|passwd|secret|token(?!_file|_bucket)|access_key|private_key", re.IGNORECASE
+)
+
+
 def _holds_password(text: str) -> bool:
     return bool(_URL_PASSWORD.match(text.strip()) or _KEYWORD_PASSWORD.search(text))
 
 
-def archive_prefix(name: str, target: Postgres) -> str:
+def archive_prefix(name: str, target: Postgres | Etcd) -> str:
     """Where below its store's prefix the archive of target `name` lies."""
-    return (target.prefix or f"postgres/{name}").strip("/")
+    noun = "postgres" if isinstance(target, Postgres) else "etcd"
+    return (target.prefix or f"{noun}/{name}").strip("/")
 
 
 def _place(store: Store) -> tuple[str, str]:
@@ -139,7 +184,7 @@ def _encryption(key: Key, store: Store) -> Iterator[Violation]:
         )
 
 
-def _store_exists(key: Key, target: Postgres, store_names: Collection[str]) -> Iterator[Violation]:
+def _store_exists(key: Key, target: Postgres | Etcd, store_names: Collection[str]) -> Iterator[Violation]:
     if target.store in store_names:
         return
     known = ", ".join(sorted(store_names)) or "none"
@@ -148,28 +193,62 @@ def _store_exists(key: Key, target: Postgres, store_names: Collection[str]) -> I
     yield Violation(where, f"there is no store {target.store!r}", hint, (where,))
 
 
+def _replication(
+    key: Key, pair: ReplicationPair, inventory: Inventory, store_names: Collection[str]
+) -> Iterator[Violation]:
+    known = ", ".join(sorted(store_names)) or "none"
+    for side, store in (("source", pair.source), ("replica", pair.replica)):
+        where = (*key, side)
+        if store not in store_names:
+            hint = did_you_mean(store, store_names) or f"known stores: {known}"
+            yield Violation(where, f"there is no store {store!r}", hint, (where,))
+    both = ((*key, "source"), (*key, "replica"))
+    if pair.source == pair.replica:
+        message = f"the store {pair.source!r} is both source and replica: it is always equal to itself"
+        yield Violation(both[1], message, "name the store in the other region", both)
+    exports = (*key, "exports")
+    if pair.mode == "inventory" and pair.exports is None:
+        message = "mode inventory without exports: nothing says where the inventories of both sides are"
+        yield Violation(
+            (*key, "mode"), message, "add `exports:` with source and replica", ((*key, "mode"), exports)
+        )
+    if pair.rpo < pair.canary.interval:
+        told = f"rpo ({format_duration(pair.rpo)}) is shorter than canary.interval"
+        yield Violation(
+            (*key, "rpo"),
+            f"{told} ({format_duration(pair.canary.interval)}): a lag that small could not be measured",
+            "raise rpo, or lower canary.interval",
+            ((*key, "rpo"), (*key, "canary", "interval")),
+        )
+
+
 def _archives(inventory: Inventory) -> Iterator[Violation]:
-    archives: list[tuple[str, tuple[str, str], str]] = []
-    for name, target in inventory.postgres.items():
+    targets: dict[tuple[str, str], Postgres | Etcd] = {
+        **{("postgres", name): target for name, target in inventory.postgres.items()},
+        **{("etcd", name): target for name, target in inventory.etcd.items()},
+    }
+    archives: list[tuple[tuple[str, str], tuple[str, str], str]] = []
+    for key, target in targets.items():
         store = inventory.stores.get(target.store)
         if store is not None:
-            path = _joined(store.prefix, archive_prefix(name, target))
-            archives.append((name, _place(store), path))
+            path = _joined(store.prefix, archive_prefix(key[1], target))
+            archives.append((key, _place(store), path))
     for (one, place, path), (two, other_place, other_path) in combinations(archives, 2):
         if place != other_place or not (_within(path, other_path) or _within(other_path, path)):
             continue
-        stores = {inventory.postgres[name].store for name in (one, two)}
-        judged = [("postgres", name, part) for name in (one, two) for part in ("prefix", "store")]
+        stores = {targets[key].store for key in (one, two)}
+        judged: list[Key] = [(*key, part) for key in (one, two) for part in ("prefix", "store")]
         judged += [("stores", name, part) for name in stores for part in ("bucket", "prefix", "endpoint")]
+        first = ".".join(one)
         how = (
-            f"this archive, {path!r}, is that of postgres.{one} too"
+            f"this archive, {path!r}, is that of {first} too"
             if path == other_path
-            else f"this archive, {other_path!r}, overlaps that of postgres.{one}, {path!r}"
+            else f"this archive, {other_path!r}, overlaps that of {first}, {path!r}"
         )
         yield Violation(
-            ("postgres", two, "prefix" if inventory.postgres[two].prefix is not None else "store"),
+            (*two, "prefix" if targets[two].prefix is not None else "store"),
             f"{how}: one target's retention would delete the other's backups",
-            "give each target a prefix of its own (default: postgres/NAME)",
+            f"give each target a prefix of its own (default: {two[0]}/NAME)",
             tuple(judged),
         )
 

@@ -1,9 +1,9 @@
-"""Run one job of the code location to its end, in this process, on the instance that DAGSTER_HOME names.
+"""Run jobs of the code location to their end, one after another, in this process, on the instance that DAGSTER_HOME names.
 
-    python -m ccobs_ops.launch nightly_validation --partition 2026-11-23
+    python -m ccobs_ops.launch nightly_validation terraform_scan --partition 2026-11-23
 
 No webserver or daemon has to be up; the run, its partition, materializations and checks are in that instance's
-history like those of any other run. Exit status: 0 when the run succeeded, 1 otherwise.
+history like those of any other run. Exit status: 0 when every run succeeded, 1 otherwise.
 """
 
 import argparse
@@ -25,8 +25,9 @@ def launch(job_name: str, *, partition: str | None) -> bool:
     definitions = defs() if callable(defs) else defs
     job = definitions.resolve_job_def(job_name)
     with dg.DagsterInstance.get() as instance:
+        key = partition if job.partitions_def is not None else None
         result = job.execute_in_process(
-            instance=instance, partition_key=partition, tags=REPOSITORY_TAG, raise_on_error=False
+            instance=instance, partition_key=key, tags=REPOSITORY_TAG, raise_on_error=False
         )
     return result.success
 
@@ -34,11 +35,12 @@ def launch(job_name: str, *, partition: str | None) -> bool:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line of this module."""
     parser = argparse.ArgumentParser(prog="python -m ccobs_ops.launch", description=__doc__)
-    parser.add_argument("job")
-    parser.add_argument("--partition", help="a day such as 2026-11-23, for a job with partitions")
+    parser.add_argument("jobs", nargs="+", metavar="job")
+    parser.add_argument("--partition", help="a day such as 2026-11-23, for the jobs that have partitions")
     asked = parser.parse_args(argv)
     try:
-        return 0 if launch(asked.job, partition=asked.partition) else 1
+        succeeded = [launch(job, partition=asked.partition) for job in asked.jobs]
+        return 0 if all(succeeded) else 1
     except OpsError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status

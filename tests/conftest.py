@@ -13,9 +13,12 @@ from ccobs_ops.lab import Lab
 from tests.lab_support import MakeLab, take_down_and_check, take_down_forgotten
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """One whole lab with a small database, shared by every test that leaves it as it was."""
+    """One whole lab with a small database, shared by every test of a file that leaves it as it was.
+
+    It goes with the file: idle, it takes half a core.
+    """
     directory = tmp_path_factory.mktemp("shared") / "lab"
     try:
         yield Lab.up(directory, scale=0.1)

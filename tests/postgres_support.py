@@ -123,7 +123,7 @@ class Estate:
     def switch_wal(self) -> None:
         """Finish the running segment, and wait until it is archived."""
         name = self.sql("select pg_walfile_name(pg_switch_wal())")[0][0]
-        wait_for(lambda: self.archive.has_segment(name), 30, f"segment {name} in the archive")
+        wait_for(lambda: self.archive.has_segment(name), 90, f"segment {name} in the archive")
 
     def sandboxes(self) -> list[Path]:
         """Sandboxes that are left on this host."""

@@ -14,13 +14,12 @@ from pydantic import Field
 
 from ccobs_ops.assets.reporting import (
     Event,
-    failures_for_people,
     owners_for_dagster,
     proven,
     report,
     tags_for_dagster,
-    transient,
 )
+from ccobs_ops.assets.running import Asked, run_exercise
 from ccobs_ops.core.errors import UsageError
 from ccobs_ops.core.exercise import Exercise, Verdict
 from ccobs_ops.core.postgres import backup, validate, window
@@ -41,13 +40,6 @@ class Core:
     back_up: Callable[..., Exercise] = backup.back_up
     examine: Callable[..., Exercise] = window.examine
     validate: Callable[..., Exercise] = validate.validate
-
-
-class Asked(dg.Config):
-    """What every launch may say: who asks, and why."""
-
-    reason: str = Field(default="", description="Why this is launched; it is written to the run's log.")
-    operator: str = Field(default="", description="Who launches it; empty for a schedule.")
 
 
 class BackupConfig(Asked):
@@ -170,7 +162,7 @@ def _backup(
             with core_context.open(context.log) as ctx:
                 return core.back_up(ctx, name, incremental=config.incremental)
 
-        exercise = _exercise(context, config, run, retry_after)
+        exercise = run_exercise(context, config, run, retry_after)
         yield from report(context, exercise, claims=list(claims), stands=proven(exercise, "complete"))
 
     return postgres_backup
@@ -202,7 +194,7 @@ def _window(
             with core_context.open(context.log) as ctx:
                 return core.examine(ctx, name, deep=config.deep)
 
-        exercise = _exercise(context, config, run, retry_after)
+        exercise = run_exercise(context, config, run, retry_after)
         # a gap spoils some moments, not all: the validation is still tried, and the checks here are red
         yield from report(context, exercise, claims=list(claims), stands=True)
 
@@ -235,7 +227,7 @@ def _validation(
                 choice = _moment(config, date.fromisoformat(context.partition_key), ctx.clock().date())
                 return core.validate(ctx, name, **choice)
 
-        exercise = _exercise(context, config, run, retry_after)
+        exercise = run_exercise(context, config, run, retry_after)
         stands = exercise.verdict is Verdict.PASSED
         yield from report(context, exercise, claims=list(claims), stands=stands)
 
@@ -268,22 +260,6 @@ def _told(duration: timedelta) -> str:
 
 def _freshness(target: Postgres) -> dg.FreshnessPolicy:
     return dg.FreshnessPolicy.time_window(fail_window=max(target.objectives.backup_age, timedelta(minutes=1)))
-
-
-def _exercise(
-    context: dg.AssetExecutionContext, config: Asked, run: Callable[[], Exercise], retry_after: float
-) -> Exercise:
-    """What `run` gives. Raises dg.RetryRequested, once, when only something could not be reached."""
-    if config.operator or config.reason:
-        context.log.info(
-            f"launched by {config.operator or 'nobody named'}: {config.reason or 'no reason given'}"
-        )
-    with failures_for_people():
-        exercise = run()
-    if transient(exercise) and context.retry_number == 0:
-        context.log.warning(f"{exercise.reason}; trying once more in {retry_after:.0f} s")
-        raise dg.RetryRequested(max_retries=1, seconds_to_wait=retry_after)
-    return exercise
 
 
 def _moment(config: ValidationConfig, day: date, today: date) -> dict[str, Any]:

@@ -31,16 +31,21 @@ def failures_for_people() -> Iterator[None]:
 
 
 def report(
-    context: dg.AssetExecutionContext, exercise: Exercise, *, claims: Sequence[str], stands: bool
+    context: dg.AssetExecutionContext,
+    exercise: Exercise,
+    *,
+    claims: Sequence[str],
+    stands: bool,
+    more: Mapping[str, dg.MetadataValue[Any]] | None = None,
 ) -> Iterator[Event]:
     """Yield the events of `exercise` for the asset that `context` runs.
 
     `claims` are the asset's checks; one that the exercise did not make fails as UNKNOWN. `stands` tells whether what
     the asset stands for exists now: if so it is materialized, otherwise an observation carries the metadata and the
-    step fails. Raises dg.Failure, never to be retried.
+    step fails. `more` is metadata besides the exercise's own. Raises dg.Failure, never to be retried.
     """
     checks = [check_result(exercise, name) for name in claims]
-    metadata = exercise_metadata(exercise)
+    metadata = exercise_metadata(exercise) | dict(more or {})
     silent = exercise.verdict is not Verdict.PASSED and all(check.passed for check in checks)
     if stands and not silent:
         yield dg.MaterializeResult[Any](metadata=metadata, check_results=checks)

@@ -38,6 +38,9 @@ def check(ctx: typer.Context, json: Json = False) -> int:
         print_json({"inventory": str(path), "valid": False, "problems": problems})
         return error.exit_status
     targets = [f"postgres/{name}" for name in inventory.postgres]
+    targets += [f"terraform/{name}" for name in inventory.terraform]
+    targets += [f"etcd/{name}" for name in inventory.etcd]
+    targets += [f"replication/{name}" for name in inventory.replication]
     if json:
         print_json({"inventory": str(path), "valid": True, "problems": [], "targets": targets})
     else:

@@ -1,4 +1,4 @@
-"""`ccobs-ops demo`: one nightly validation of a lab through Dagster, from nothing to a table of what it proved."""
+"""`ccobs-ops demo`: one nightly validation of a lab through Dagster, to a table of what they proved."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def demo(
     ] = False,
     port: Annotated[int, typer.Option(help="Port of the UI, on 127.0.0.1.")] = 3000,
 ) -> None:
-    """Start a lab, run the nightly validation through Dagster, and show what it proved.
+    """Start a lab, run the nightly validation through Dagster, and show what they proved.
 
     Exit status: 0 when every target is proven, 1 when one is refuted, 3 when one is not known.
     """
@@ -119,7 +119,7 @@ def _lab(lab_dir: Path, scale: float, watch: _Watch) -> Lab:
         if all(look.state == "dead" for look in looks):
             _say(f"the lab in {_short(lab_dir)} has ended; starting a new one")
             take_down(lab_dir)
-    _say(f"lab in {_short(lab_dir)}: PostgreSQL, two S3 regions, an agent; on 127.0.0.1 only")
+    _say(f"lab in {_short(lab_dir)}: PostgreSQL, etcd, two S3 regions, Terraform, agents; on 127.0.0.1 only")
     with watch.step("lab up"):
         return Lab.up(lab_dir, scale=scale, say=lambda line: _say(f"  {line}"))
 

@@ -30,6 +30,7 @@ PROMISED = {
     "rpo_seconds": "rpo",
     "backup_duration_seconds": "backup_duration",
     "newest_commit_age_seconds": "rpo",
+    "time_to_detect_seconds": "time_to_detect",
 }
 """Which objective bounds which measurement."""
 
@@ -174,12 +175,14 @@ def _phases(exercise: Exercise) -> Table | None:
 
 def _measurements(exercise: Exercise, objectives: Objectives | None) -> Table | None:
     rows = table()
-    rows.add_column("measurement")
+    rows.add_column("measurement", no_wrap=True)
     rows.add_column("value", justify="right")
     promised = objectives is not None and any(name in PROMISED for name in exercise.measurements)
-    rows.add_column("objective" if promised else "")
+    if promised:
+        rows.add_column("objective")
     for name, value in exercise.measurements.items():
-        rows.add_row(_text(name), measured(name, value), _against(name, value, objectives))
+        against = [_against(name, value, objectives)] if promised else []
+        rows.add_row(_text(name), measured(name, value), *against)
     return rows
 
 

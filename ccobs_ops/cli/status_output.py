@@ -14,6 +14,9 @@ from ccobs_ops.core.exercise import Verdict, rfc3339
 from ccobs_ops.core.status import TargetStatus
 from ccobs_ops.core.units import format_duration, format_seconds
 
+_SHOWN = {"postgres": ("rto", "rpo"), "etcd": ("rto", "rpo"), "replication": ("rpo",), "terraform": ()}
+"""The promises whose measurement is shown for a target of each noun."""
+
 
 def to_json(targets: Sequence[TargetStatus], verdict: Verdict, now: datetime) -> dict[str, Any]:
     """The JSON form, documented in docs/json.md."""
@@ -85,6 +88,8 @@ def print_targets(targets: Sequence[TargetStatus]) -> None:
             )
         out.print(Padding(rows, (0, 0, 0, 2), expand=False))
         for name, value in (("rto", target.rto_seconds), ("rpo", target.rpo_seconds)):
+            if name not in _SHOWN[target.target.partition("/")[0]]:
+                continue
             limit = getattr(target.objectives, name)
             line = Text(f"  {name.upper()}  ")
             if value is None:

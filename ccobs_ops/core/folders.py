@@ -35,3 +35,16 @@ def only_one(path: Path, message: str, *, hint: str) -> Iterator[None]:
         except OSError:
             raise OpsError(message, hint=hint) from None
         yield
+
+
+@contextmanager
+def try_only_one(path: Path) -> Iterator[bool]:
+    """Like `only_one`, but yields whether the lock was free (and is held for the length of the block)."""
+    private(path.parent)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+            return
+        yield True

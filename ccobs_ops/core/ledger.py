@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Engine
 
 from ccobs_ops.core import ledger_schema as schema
@@ -300,10 +299,27 @@ class Ledger:
             return None
         return Beat(row.target, row.component, from_microseconds(row.at), json.loads(row.details))
 
+    # for modules that keep a table of their own here (`replication/arrivals.py`)
+
+    def reading(self) -> AbstractContextManager[Connection]:
+        """A connection to read with."""
+        return self._read()
+
+    def writing(self) -> AbstractContextManager[Connection]:
+        """A connection to write with, in one transaction that is on disk when the block is left."""
+        return self._write()
+
     # below: how it gets there
 
     def _dialect(self) -> Any:
-        return sqlite if self._engine.dialect.name == "sqlite" else postgresql
+        # importing a dialect that is not used takes a quarter of a second
+        if self._engine.dialect.name == "sqlite":
+            from sqlalchemy.dialects import sqlite  # noqa: PLC0415
+
+            return sqlite
+        from sqlalchemy.dialects import postgresql  # noqa: PLC0415
+
+        return postgresql
 
     def _insert(self, table: sa.Table, rows: list[dict[str, Any]]) -> int:
         """Insert what is not there yet, in one transaction; returns how many rows were new."""

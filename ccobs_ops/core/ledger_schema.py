@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-HEAD = "0001"
+HEAD = "0002_replication"
 """The newest revision in `migrations/versions`; a ledger that says so needs no migration (a test compares the two)."""
 
 VERSION_TABLE = "ccobs_ledger_version"
@@ -71,6 +71,23 @@ heartbeats = sa.Table(
     sa.Column("component", sa.String(64), primary_key=True),
     sa.Column("at", sa.BigInteger, nullable=False),
     sa.Column("details", sa.Text, nullable=False),
+)
+
+arrivals = sa.Table(
+    "ccobs_arrivals",
+    metadata,
+    sa.Column("target", sa.String(255), primary_key=True),
+    sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("key", sa.Text, nullable=False),
+    sa.Column("md5", sa.String(32), nullable=False),
+    sa.Column("written_at", sa.BigInteger, nullable=False),
+    sa.Column("absent_at", sa.BigInteger),
+    sa.Column("seen_at", sa.BigInteger),
+    sa.Column("given_up_at", sa.BigInteger),
+    sa.Column("removed_at", sa.BigInteger),
+    sa.Column("reconciled", sa.Boolean, nullable=False),
+    sa.Index("ccobs_arrivals_written", "target", "written_at"),
+    sqlite_with_rowid=False,
 )
 
 

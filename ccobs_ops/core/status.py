@@ -1,7 +1,8 @@
 """Every target at a glance: what was last found, how old the newest proof is, and whether that keeps the promises.
 
 A target is as good as the worst that is known of it. What was never exercised is UNKNOWN, and so is what was proven too
-long ago: proofs are made nightly, so one that is older than the objective `backup_age` says nothing about today.
+long ago: a restore is proven nightly and counts for `backup_age`, a drift scan is repeated every few minutes and counts
+for `time_to_detect`.
 """
 
 from __future__ import annotations
@@ -15,11 +16,34 @@ from ccobs_ops.core.ledger import Ledger
 from ccobs_ops.core.units import format_duration, format_seconds
 from ccobs_ops.inventory import Inventory, Objectives
 
-PROOFS = {"postgres": ("backup", "window", "validation")}
+PROOFS = {
+    "postgres": ("backup", "window", "validation"),
+    "etcd": ("snapshot", "health", "restore_drill"),
+    "replication": ("comparison", "canary"),
+    "terraform": ("drift",),
+}
 """The capabilities that every target of a noun must have proven; others are shown when they were exercised."""
-EXTRAS = {"postgres": ("restore", "retention")}
-COMPONENTS = {"postgres": ("wal", "canary")}
+EXTRAS = {
+    "postgres": ("restore", "replica_validation", "retention"),
+    "etcd": ("archive", "restore", "retention", "defragmentation"),
+    "replication": ("sweep", "repair"),
+    "terraform": ("remediation", "acceptance"),
+}
+COMPONENTS: dict[str, tuple[str, ...]] = {
+    "postgres": ("wal", "canary"),
+    "etcd": ("canary",),
+    "replication": ("send", "watch"),
+    "terraform": (),
+}
 """The parts of the agent that look after a target and give signs of life."""
+COUNTS_FOR = {"drift": "time_to_detect", "restore_drill": "drill_age"}
+"""The objective that says for how long a proof counts, where it is not `backup_age`."""
+MEASURED = {
+    "postgres": ("validation", "rto_seconds", "rpo_seconds"),
+    "etcd": ("restore_drill", "rto_seconds", "rpo_seconds"),
+    "replication": ("canary", "lag_max_seconds", "lag_max_seconds"),
+}
+"""Which exercise tells RTO and RPO, the measurement that it must have for that, and the one that is the RPO."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +97,21 @@ def worst(verdicts: Iterable[Verdict]) -> Verdict:
 def objectives_of(inventory: Inventory, target: str) -> Objectives | None:
     """What `target` (noun/name) promises, or None when the inventory does not have it."""
     noun, _, name = target.partition("/")
-    found = inventory.postgres.get(name) if noun == "postgres" else None
-    return found.objectives if found else None
+    found = getattr(inventory, noun).get(name) if noun in PROOFS else None
+    if found is None:
+        return None
+    if noun == "replication":
+        return Objectives(rpo=found.rpo, backup_age=found.comparison_age)
+    return found.objectives
 
 
 def look(inventory: Inventory, ledger: Ledger, *, now: datetime) -> tuple[TargetStatus, ...]:
     """The status of every target of `inventory` at the moment `now`, as the ledger has it."""
     return tuple(
-        _target(ledger, "postgres", name, found.objectives, now) for name, found in inventory.postgres.items()
+        _target(ledger, noun, name, objectives, now)
+        for noun in PROOFS
+        for name in getattr(inventory, noun)
+        if (objectives := objectives_of(inventory, f"{noun}/{name}")) is not None
     )
 
 
@@ -91,14 +122,18 @@ def _target(ledger: Ledger, noun: str, name: str, objectives: Objectives, now: d
         status for each in EXTRAS[noun] if (status := _extra(ledger, target, each, now)).latest is not None
     ]
     components = tuple(_component(ledger, target, each, objectives, now) for each in COMPONENTS[noun])
-    measured = next(
-        (
-            exercise.measurements
-            for exercise in ledger.exercises(target=target, capability="validation", limit=10)
-            if "rto_seconds" in exercise.measurements
-        ),
-        {},
-    )
+    measured: dict[str, float] = {}
+    loss = "rpo_seconds"
+    if noun in MEASURED:
+        capability, telling, loss = MEASURED[noun]
+        measured = next(
+            (
+                exercise.measurements
+                for exercise in ledger.exercises(target=target, capability=capability, limit=10)
+                if telling in exercise.measurements
+            ),
+            {},
+        )
     verdicts = [status.verdict for status in capabilities if status.counts]
     return TargetStatus(
         target=target,
@@ -107,7 +142,7 @@ def _target(ledger: Ledger, noun: str, name: str, objectives: Objectives, now: d
         components=components,
         objectives=objectives,
         rto_seconds=measured.get("rto_seconds"),
-        rpo_seconds=measured.get("rpo_seconds"),
+        rpo_seconds=measured.get(loss),
     )
 
 
@@ -116,12 +151,13 @@ def _proof(
 ) -> CapabilityStatus:
     known = _extra(ledger, target, capability, now)
     verdict, reason = known.verdict, known.reason
-    limit = objectives.backup_age
+    promise = COUNTS_FOR.get(capability, "backup_age")
+    limit: timedelta = getattr(objectives, promise)
     latest = known.latest
     if latest is not None and verdict is Verdict.PASSED and now - latest.finished_at > limit:
         verdict = Verdict.UNKNOWN
         age = format_seconds((now - latest.finished_at).total_seconds())
-        reason = f"it passed {age} ago, and counts for {format_duration(limit)} (backup_age)"
+        reason = f"it passed {age} ago, and counts for {format_duration(limit)} ({promise})"
     return CapabilityStatus(
         capability, verdict, reason, latest, known.proof_age_seconds, known.passed_in_a_row, counts=True
     )

@@ -326,22 +326,34 @@ def _md5_file(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
-def _client(config: Store, credentials: Credentials, base: Path) -> Any:
+def session(config: Store, credentials: Credentials, base: Path) -> Any:
+    """A boto3 session with a store's region and the keys that `credentials` name, else those of the AWS chain."""
     import boto3  # noqa: PLC0415 - 0.2 s that most commands do not need
-    from botocore.config import Config  # noqa: PLC0415
 
     from ccobs_ops.core.secrets import resolve  # noqa: PLC0415
 
     def secret(reference: str | None) -> str | None:
         return resolve(reference, base=base) if reference else None
 
-    return boto3.client(
-        "s3",
+    return boto3.Session(
         region_name=config.region,
-        endpoint_url=config.endpoint,
         aws_access_key_id=secret(credentials.access_key),
         aws_secret_access_key=secret(credentials.secret_key),
         aws_session_token=secret(credentials.session_token),
+    )
+
+
+def _client(config: Store, credentials: Credentials, base: Path) -> Any:
+    return client_of(session(config, credentials, base), config)
+
+
+def client_of(session: Any, config: Store) -> Any:
+    """An S3 client of `session` for the store `config`: its endpoint, timeouts, attempts and pool."""
+    from botocore.config import Config  # noqa: PLC0415
+
+    return session.client(
+        "s3",
+        endpoint_url=config.endpoint,
         config=Config(
             connect_timeout=min(config.timeout, timedelta(seconds=5)).total_seconds(),
             read_timeout=config.timeout.total_seconds(),

@@ -5,7 +5,8 @@ from typing import Any
 
 import dagster as dg
 
-from ccobs_ops.assets.postgres import Asked, BackupConfig, ValidationConfig, asset_key
+from ccobs_ops.assets.postgres import BackupConfig, ValidationConfig, asset_key
+from ccobs_ops.assets.running import Asked
 from ccobs_ops.inventory import Inventory
 
 RUN_TAGS = {"workload": "dr"}
@@ -13,19 +14,11 @@ ONE_OF_SEVERAL = "To run it for one cluster of several, select its asset before 
 
 
 def postgres_jobs(inventory: Inventory) -> list[Any]:
-    """`nightly_validation`, `postgres_backup` and `postgres_validation` for the clusters in `inventory`."""
+    """`postgres_backup` and `postgres_validation` for the clusters in `inventory`."""
     names = list(inventory.postgres)
     if not names:
         return []
     return [
-        dg.define_asset_job(
-            "nightly_validation",
-            selection=_assets(names, "backup", "window", "validation"),
-            executor_def=dg.in_process_executor,
-            run_tags=RUN_TAGS,
-            description="Back up every cluster, examine its archive, restore it to a moment inside the partition's "
-            "day and prove what came back. Safe at any time. Old backups go only where the inventory allows it.",
-        ),
         dg.define_asset_job(
             "postgres_backup",
             selection=_assets(names, "backup"),

@@ -8,8 +8,10 @@ from typing import Any
 import yaml
 
 from ccobs_ops.inventory import Inventory
-from ccobs_ops.lab.plan import BUCKET, DATABASE, NAME, REGIONS, Plan
+from ccobs_ops.lab import wheels
+from ccobs_ops.lab.plan import ARTIFACTS, BUCKET, DATABASE, ETCD_MEMBERS, NAME, PAIRS, REGIONS, Plan
 from ccobs_ops.lab.s3 import aws_region
+from ccobs_ops.lab.terraform import estate
 
 _HEADER = """\
 # Written by `ccobs-ops lab up`; removed by `ccobs-ops lab down`. Secrets are files below secrets/, mode 0600.
@@ -59,21 +61,75 @@ def build(plan: Plan) -> dict[str, Any]:
     }
     if "postgres" in plan.services and document["stores"]:
         document["postgres"] = {NAME: _postgres(plan, store=next(iter(document["stores"])))}
+    if "terraform" in plan.services:
+        document["terraform"] = estate.inventory(plan)
+    if set(ETCD_MEMBERS) <= set(plan.services) and document["stores"]:
+        document["etcd"] = {NAME: _etcd(plan, store=next(iter(document["stores"])))}
+    if set(REGIONS) <= set(plan.services):
+        document["stores"] |= {
+            f"{region}_artifacts": _store(plan, region, bucket=ARTIFACTS) for region in REGIONS
+        }
+        document["replication"] = {name: _pair(plan, name) for name in PAIRS}
     return document
 
 
-def _store(plan: Plan, region: str) -> dict[str, Any]:
+def _pair(plan: Plan, name: str) -> dict[str, Any]:
+    suffix = "" if PAIRS[name] == BUCKET else f"_{name}"
+    pair: dict[str, Any] = {
+        "source": f"us{suffix}",
+        "replica": f"eu{suffix}",
+        "rpo": "10s",
+        "hash_sample": 0.05,
+        "concurrency": 4,
+        "canary": {"interval": "5s", "timeout": "2m", "keep": "5m"},
+        "allow": ["repair"],
+    }
+    if "filer-sync" in plan.services:
+        pair["native"] = {"filer_sync": {"metrics": plan.replicator_metrics}}
+    return pair
+
+
+def _store(plan: Plan, region: str, *, bucket: str = BUCKET) -> dict[str, Any]:
     def credentials(right: str) -> dict[str, str]:
         return {part: f"file:secrets/{region}_{right}{part}" for part in ("access_key", "secret_key")}
 
     return {
-        "bucket": BUCKET,
+        "bucket": bucket,
         "region": aws_region(region),
         "endpoint": f"http://127.0.0.1:{plan.s3_port(region)}",
         "addressing": "path",
         "timeout": "5s",
         "credentials": credentials(""),
         "read_only": credentials("read_only_"),
+    }
+
+
+def _etcd(plan: Plan, *, store: str) -> dict[str, Any]:
+    return {
+        "endpoints": [plan.etcd_url(name) for name in ETCD_MEMBERS],
+        "tls": {
+            "ca": "secrets/etcd_ca.crt",
+            "cert": "secrets/etcd_client.crt",
+            "key": "file:secrets/etcd_client.key",
+        },
+        "timeout": "5s",
+        "bin_dir": str(wheels.etcd()),
+        "store": store,
+        "quota": "4GiB",
+        "member_flags": [
+            f"--{flag}={plan.secrets_dir}/{{name}}_{kind}.{part}"
+            for flag, kind, part in (
+                ("cert-file", "server", "crt"),
+                ("key-file", "server", "key"),
+                ("peer-cert-file", "peer", "crt"),
+                ("peer-key-file", "peer", "key"),
+            )
+        ]
+        + [f"--{flag}={plan.secrets_dir}/etcd_ca.crt" for flag in ("trusted-ca-file", "peer-trusted-ca-file")]
+        + ["--client-cert-auth", "--peer-client-cert-auth"],
+        "objectives": {"rto": "15m", "rpo": "75m", "backup_age": "2h", "time_to_detect": "15m"},
+        "sandbox": {"ttl": "1h"},
+        "allow": ["retention", "defragment"],
     }
 
 

@@ -372,7 +372,7 @@ def take_down(directory: Path | str, *, purge: bool = False) -> bool:
 def _require_free(directory: Path) -> None:
     taken = [
         name
-        for name in ("inventory.yaml", "ledger.db", "secrets", "postgres", ".ccobs")
+        for name in ("inventory.yaml", "ledger.db", "secrets", "postgres", "etcd", ".ccobs")
         if (directory / name).exists()
     ]
     if taken:

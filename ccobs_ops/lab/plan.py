@@ -24,10 +24,17 @@ BUCKET = "ccobs-backups"
 OUTSIDE = re.compile(r"/var/tmp/ccobs-lab-[0-9a-f]{12}")
 """Where PostgreSQL's folder lies when it cannot lie in the lab's."""
 PROBE_BUCKET = "ccobs-lab"
+STATE_BUCKET = "ccobs-terraform-state"
+ARTIFACTS = "ccobs-artifacts"
+"""A bucket with versions, of the application: replicated like the backups."""
+PAIRS = {"backups": BUCKET, "artifacts": ARTIFACTS}
+"""The replicated pairs by name, and the bucket of each."""
 REGIONS = ("us", "eu")
 NAME = "observatory"
 TARGET = f"postgres/{NAME}"
 DATABASE = "observatory"
+ETCD_TARGET = f"etcd/{NAME}"
+ETCD_MEMBERS = ("etcd-1", "etcd-2", "etcd-3")
 
 SEAWEED_OFFSETS = (0, 1, 2, 3, 10_000, 10_001, 10_002, 10_003)
 SOCKET_ROOM = 60
@@ -66,7 +73,10 @@ class Plan:
             "us": free_base(SEAWEED_OFFSETS),
             "eu": free_base(SEAWEED_OFFSETS),
             "postgres": free_base((0,)),
+            "terraform": free_base((0,)),
+            "filer-sync": free_base((0,)),
         }
+        ports |= {name: free_base((0, 1)) for name in ETCD_MEMBERS}
         return cls(directory, scale, seed, services, ports, home, bin_dir, run_as)
 
     def owns_home(self) -> bool:
@@ -125,6 +135,25 @@ class Plan:
         """Where the filer of `region` listens, for replication."""
         return self.ports[region] + 2
 
+    def etcd_url(self, member: str, *, peer: bool = False) -> str:
+        """Where a member of etcd is reached, by clients or by the other members."""
+        return f"https://127.0.0.1:{self.ports[member] + peer}"
+
+    @property
+    def etcd_home(self) -> Path:
+        """The members' data, one folder each."""
+        return self.directory / "etcd"
+
+    @property
+    def replicator_metrics(self) -> str:
+        """Where the replicator tells about itself."""
+        return f"http://127.0.0.1:{self.ports['filer-sync']}/metrics"
+
+    @property
+    def replicator_hold(self) -> Path:
+        """While this file exists, the supervisor of the replicator looks on."""
+        return self.state_dir / "replicator.hold"
+
     def secret_file(self, name: str) -> Path:
         """The file (0600) that holds the secret `name`."""
         return self.secrets_dir / name
@@ -174,10 +203,10 @@ def _secret_names() -> list[str]:
     keys = [
         f"{region}_{right}{part}"
         for region in REGIONS
-        for right in ("", "read_only_")
+        for right in ("", "read_only_", "terraform_")
         for part in ("access_key", "secret_key")
     ]
-    return [*keys, "postgres_password", "superuser_password", "app_password"]
+    return [*keys, "postgres_password", "superuser_password", "app_password", "escrow_key"]
 
 
 def write_private(path: Path, text: str) -> None:

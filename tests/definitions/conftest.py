@@ -11,6 +11,7 @@ import pytest
 from ccobs_ops.assets.postgres import postgres_assets
 from ccobs_ops.inventory import Inventory
 from ccobs_ops.inventory_load import load
+from ccobs_ops.jobs.nightly import nightly_jobs
 from ccobs_ops.jobs.postgres import postgres_jobs
 from ccobs_ops.resources.core import CoreResource
 from tests.definitions.estates import INVENTORY, Estate, Stub
@@ -44,7 +45,7 @@ def estate(inventory: Inventory, inventory_file: Path, instance: dg.DagsterInsta
     one = inventory.model_copy(update={"postgres": {"observatory": inventory.postgres["observatory"]}})
     definitions = dg.Definitions(
         assets=postgres_assets(one, core=stub.core(), retry_after=0.01),
-        jobs=postgres_jobs(one),
+        jobs=[*nightly_jobs(one), *postgres_jobs(one)],
         resources={"core_context": CoreResource(inventory=str(inventory_file))},
     )
     return Estate(stub, definitions, instance)

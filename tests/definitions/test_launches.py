@@ -12,6 +12,7 @@ from ccobs_ops.core.exercise import Verdict
 from ccobs_ops.core.ledger import Ledger
 from ccobs_ops.core.postgres.strategy import Strategy
 from ccobs_ops.inventory import Inventory
+from ccobs_ops.jobs.nightly import nightly_jobs
 from ccobs_ops.jobs.postgres import postgres_jobs
 from ccobs_ops.resources.core import CoreResource
 from ccobs_ops.schedules.nightly import nightly_schedule
@@ -89,7 +90,7 @@ def evaluate(inventory: Inventory) -> list[dg.RunRequest]:
     schedule = nightly_schedule(inventory, running=True)
     location = dg.Definitions(
         assets=postgres_assets(inventory),
-        jobs=postgres_jobs(inventory),
+        jobs=[*nightly_jobs(inventory), *postgres_jobs(inventory)],
         schedules=[schedule],
         resources={"core_context": CoreResource(inventory=str(inventory.path))},
     )

@@ -89,7 +89,15 @@ def _history(directory: Path) -> dict[str, Any]:
 def test_the_demo_proves_a_backup_and_its_run_is_in_the_history(demo: Path) -> None:
     done = _demo(demo)
     assert done.returncode == 0, done.stdout + done.stderr
-    for word in ("PASSED", "RTO", "RPO", "make ui", "canaries present, none later"):
+    for word in (
+        "PASSED",
+        "RTO",
+        "RPO",
+        "make ui",
+        "canaries present, none later",
+        "canaries arrived",
+        "the same on both",
+    ):
         assert word in done.stdout
     history = _history(demo)
     assert history["runs"][0] == ["nightly_validation", "SUCCESS"]
@@ -100,6 +108,14 @@ def test_the_demo_proves_a_backup_and_its_run_is_in_the_history(demo: Path) -> N
         "validation.rto",
         "validation.rpo",
         "window.no_wal_gap",
+    } <= set(history["checks"])
+    assert {
+        "comparison.complete",
+        "comparison.content",
+        "comparison.contradiction",
+        "canary.lag",
+        "canary.arriving",
+        "restore_observatory.exact",
     } <= set(history["checks"])
     assert all(history["checks"].values()), history["checks"]
     assert history["numbers"]["rto_seconds"] > 0

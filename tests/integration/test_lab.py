@@ -61,7 +61,11 @@ def test_everything_comes_up_answers_and_goes_without_a_trace(make_lab: MakeLab)
     print(f"up in {time.monotonic() - began:.1f} s")
     looks = lab.status()
     assert {look.name: look.state for look in looks} == dict.fromkeys(
-        ("us", "eu", "postgres", "filer-sync", "writer", "agent"), "running"
+        (
+            *("us", "eu", "postgres", "filer-sync", "writer", "agent", "terraform"),
+            *("etcd-1", "etcd-2", "etcd-3", "etcd-writer", "etcd-agent", "replication-agent"),
+        ),
+        "running",
     )
     memory = sum(look.memory_bytes for look in looks)
     print(f"{memory / 1024**2:.0f} MiB")
@@ -90,7 +94,8 @@ def test_the_inventory_is_valid_and_holds_no_secret(lab: Lab) -> None:
 
     text = lab.inventory_path.read_text()
     inventory = Inventory.model_validate(yaml.safe_load(text))
-    assert set(inventory.stores) == {"us", "eu"}
+    assert set(inventory.stores) == {"us", "eu", "us_artifacts", "eu_artifacts"}
+    assert set(inventory.replication) == {"backups", "artifacts"}
     assert inventory.postgres["observatory"].allow == ("retention",)
     secrets = list(lab.plan.secrets_dir.iterdir())
     assert len(secrets) >= 11
@@ -102,7 +107,7 @@ def test_the_inventory_is_valid_and_holds_no_secret(lab: Lab) -> None:
 
 def test_everything_listens_on_loopback_only(lab: Lab) -> None:
     listening = {
-        connection.laddr.ip
+        connection.laddr.ip.removeprefix("::ffff:")  # IPv4 on a socket of both kinds
         for look in lab.status()
         if look.pid
         for member in [psutil.Process(look.pid), *psutil.Process(look.pid).children(recursive=True)]

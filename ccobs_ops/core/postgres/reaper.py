@@ -16,9 +16,12 @@ import sys
 import time
 from pathlib import Path
 
+SERVERS = ("postgres", "etcd")
+"""Programs that are started in sandboxes."""
+
 
 def destroy(folder: Path) -> None:
-    """Kill the server that runs in `folder`/data, if any, and remove the folder."""
+    """Kill the servers that run in `folder`, if any, and remove the folder."""
     for _ in range(100):
         pids = _servers(folder)
         for pid in pids:
@@ -35,7 +38,7 @@ def destroy(folder: Path) -> None:
 
 
 def _servers(folder: Path) -> list[int]:
-    """Processes whose working folder lies in `folder`: a server's postmaster and all its children."""
+    """Servers whose working folder lies in `folder`: a postmaster and all its children, members of etcd."""
     found: list[int] = []
     inside = os.path.realpath(folder)
     for entry in Path("/proc").iterdir() if Path("/proc/self").exists() else []:
@@ -43,7 +46,7 @@ def _servers(folder: Path) -> list[int]:
             with contextlib.suppress(OSError):
                 here = str((entry / "cwd").readlink()).removesuffix(" (deleted)")
                 ours = here == inside or here.startswith(inside + os.sep)
-                if ours and (entry / "comm").read_text().strip() == "postgres":
+                if ours and (entry / "comm").read_text().strip() in SERVERS:
                     found.append(int(entry.name))
     with contextlib.suppress(OSError, ValueError):
         pid = int((folder / "data" / "postmaster.pid").read_text().split()[0])

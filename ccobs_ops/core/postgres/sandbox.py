@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import psutil
 
@@ -26,7 +27,19 @@ from ccobs_ops.core.postgres.reaper import destroy
 from ccobs_ops.core.postgres.server import Cluster
 from ccobs_ops.core.process import User, environment, launch
 
+if TYPE_CHECKING:
+    from ccobs_ops.inventory import Inventory
+
 _SOCKET_LIMIT = 100
+
+
+class Sandboxed(Protocol):
+    """A target whose copies are started in a sandbox: what `sandbox` has to know of it."""
+
+    inventory: Inventory
+    name: str
+    config: Any
+    """Has `sandbox.dir`: a folder, or None."""
 
 
 def server_user(cluster: Cluster) -> User | None:
@@ -44,10 +57,11 @@ def server_user(cluster: Cluster) -> User | None:
 
 
 @contextlib.contextmanager
-def sandbox(cluster: Cluster, user: User | None, ttl: timedelta) -> Iterator[Path]:
+def sandbox(cluster: Sandboxed, user: User | None, ttl: timedelta, *, by_path: bool = True) -> Iterator[Path]:
     """A fresh private folder for the length of the block, owned by `user`; gone afterwards, whatever happens.
 
-    Sweeps what earlier validations left. Raises OpsError when `user` cannot reach the folder.
+    Sweeps what earlier validations left. Raises OpsError when `user` cannot reach the folder, or, where a unix socket in
+    it is reached `by_path`, when its path is too long for that.
     """
     root = _root(cluster)
     sweep(root)
@@ -58,7 +72,7 @@ def sandbox(cluster: Cluster, user: User | None, ttl: timedelta) -> Iterator[Pat
         if user is not None:
             os.chown(folder, user.uid, user.gid)
             _reachable(folder, user)
-        if len(str(folder)) > _SOCKET_LIMIT - 24:
+        if by_path and len(str(folder)) > _SOCKET_LIMIT - 24:
             raise OpsError(
                 f"the sandbox's path {folder} is too long for a unix socket",
                 hint="name a shorter sandbox.dir in the inventory, for example /var/lib/ccobs",
@@ -89,7 +103,7 @@ def sweep(root: Path) -> list[Path]:
     return gone
 
 
-def _root(cluster: Cluster) -> Path:
+def _root(cluster: Sandboxed) -> Path:
     configured = cluster.config.sandbox.dir
     if configured is None:
         private(cluster.inventory.state)

@@ -41,7 +41,8 @@ def validate(
 ) -> Exercise:
     """Restore cluster `name` to `at`, or to where `strategy` says, into a sandbox, and prove what came back.
 
-    `seed` makes the choice repeatable; `day` keeps it inside one UTC day; `store` reads the copy of the archive there.
+    `seed` makes the choice repeatable; `day` keeps it inside one UTC day; `store` reads the copy of the archive there,
+    which is recorded as capability `replica_validation`: it says nothing of the target's own store.
     Claims `exact`, `rpo`, `rto`, `isolated`, `data_checks`, `intact`, `writable` as the inventory asks for. Nothing of the
     sandbox is left. Raises UsageError for an unknown cluster or store.
     """
@@ -66,7 +67,9 @@ def validate(
         rec.details |= {"target": wanted.goal, "backup_id": wanted.entry.id}
         return _Validation(ctx, rec, cluster, archive, view, wanted, looked_at).run()
 
-    return attempt(ctx, cluster.target, "validation", "exact", body)
+    of_replica = store is not None and store != cluster.config.store
+    capability = "replica_validation" if of_replica else "validation"
+    return attempt(ctx, cluster.target, capability, "exact", body)
 
 
 class _Validation:

@@ -12,9 +12,9 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from ccobs_ops.core.errors import UsageError
-from ccobs_ops.lab.faults import objects, services
+from ccobs_ops.lab.faults import etcd, objects, replication, services, terraform
 from ccobs_ops.lab.faults.base import Damage, Fault, Site
-from ccobs_ops.lab.plan import REGIONS, TARGET
+from ccobs_ops.lab.plan import ETCD_MEMBERS, ETCD_TARGET, PAIRS, REGIONS, TARGET
 from ccobs_ops.lab.state import locked
 
 if TYPE_CHECKING:
@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from ccobs_ops.lab.lab import Lab
 
 _PG = (TARGET,)
+_TF = ("terraform/production", "terraform/dr")
+_STATES = ("terraform/production", "terraform/dr", "terraform/staging")
+_ETCD = (ETCD_TARGET,)
+_MEMBERS = (ETCD_TARGET, *ETCD_MEMBERS)
+_PAIRS = tuple(f"replication/{name}" for name in PAIRS)
 
 REGISTRY: tuple[Fault, ...] = (
     Fault("archiver-stopped", _PG, "stop the agent: no WAL reaches the store", services.archiver_stopped),
@@ -39,6 +44,54 @@ REGISTRY: tuple[Fault, ...] = (
     Fault("manifest-missing", _PG, "delete the newest backup's manifest", objects.manifest_missing),
     Fault("store-down", REGIONS, "kill -9 a region's S3 servers", services.store_down),
     Fault("canary-stopped", _PG, "commit no more canaries; WAL streaming goes on", services.canary_stopped),
+    Fault("drift-change", _TF, "suspend a bucket's versioning by hand", terraform.drift_change),
+    Fault("drift-delete", _TF, "delete a bucket by hand", terraform.drift_delete),
+    Fault("drift-retention", _TF, "lower the vault's retention by hand", terraform.drift_retention),
+    Fault("drift-untag", _TF, "take the backup tag from the vault by hand", terraform.drift_untag),
+    Fault("drift-unmanaged", _TF[:1], "create a bucket that no root knows", terraform.drift_unmanaged),
+    Fault("state-locked", _STATES, "leave a lock on the state", terraform.state_locked),
+    Fault("state-corrupt", _STATES, "cut the state off in the middle", terraform.state_corrupt),
+    Fault("provider-crash", _STATES, "the provider ends when it reads a bucket", terraform.provider_crash),
+    Fault(
+        "credentials-expired",
+        _STATES,
+        "the keys that Terraform is given are refused",
+        terraform.credentials_expired,
+    ),
+    Fault("snapshot-truncated", _ETCD, "cut the newest etcd snapshot off", etcd.snapshot_truncated),
+    Fault("snapshot-bitflip", _ETCD, "flip one bit in the newest etcd snapshot", etcd.snapshot_bitflip),
+    Fault("snapshot-missing", _ETCD, "delete a part of the newest etcd snapshot", etcd.snapshot_missing),
+    Fault("etcd-member-down", _MEMBERS, "kill -9 one member of etcd", etcd.member_down),
+    Fault("etcd-quorum-lost", _ETCD, "kill -9 two members of etcd", etcd.quorum_lost),
+    Fault("etcd-nospace", _ETCD, "raise the alarm NOSPACE: etcd refuses writes", etcd.nospace),
+    Fault("etcd-lagging", _ETCD, "cut etcd-3 off from the others; it still answers", etcd.lagging),
+    Fault(
+        "certificate-expired",
+        _MEMBERS,
+        "one etcd member shows an expired certificate",
+        etcd.certificate_expired,
+    ),
+    Fault("replication-stopped", ("eu",), "stop the replicator", replication.stopped),
+    Fault(
+        "replication-wedged",
+        ("eu",),
+        "kill -9 the replica while objects are on their way",
+        replication.wedged,
+    ),
+    Fault("replica-delete", _PAIRS, "delete an object in the replica", replication.deleted),
+    Fault("replica-corrupt", _PAIRS, "other bytes of the same size in the replica", replication.corrupted),
+    Fault("replica-extra", _PAIRS, "an object that only the replica has", replication.extra),
+    Fault(
+        "replica-stale-version", _PAIRS[1:], "the replica goes back to an older version", replication.stale
+    ),
+    Fault(
+        "replica-throttled",
+        ("eu",),
+        "the replica answers 503 SlowDown to 3 requests of 10",
+        replication.throttled,
+    ),
+    Fault("replica-down", ("eu",), "kill -9 the replica's S3 servers", replication.down),
+    Fault("clock-skewed", ("eu", "us"), "a region's clock is seven minutes ahead", replication.skewed),
 )
 
 

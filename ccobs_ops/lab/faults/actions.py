@@ -6,84 +6,23 @@ Everything that undoing needs is on disk before anything is done, so a fault can
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from ccobs_ops.core.errors import OpsError
+from ccobs_ops.lab.faults.buckets import DeleteBucket, ExtraBucket, SetRetention, SetTags, SetVersioning
+from ccobs_ops.lab.faults.step import KeptObject, Step
+from ccobs_ops.lab.faults.steps import CrashWhileSyncing, DropNewestVersion, PutObject, StartProxy
+from ccobs_ops.lab.faults.steps_etcd import RaiseAlarm
+from ccobs_ops.lab.faults.steps_terraform import CrashProvider, ReplaceObject
+from ccobs_ops.lab.plan import write_private
 from ccobs_ops.lab.s3 import client
 
 if TYPE_CHECKING:
     from ccobs_ops.lab.lab import Lab
 
-_CARRIED = ("ContentType", "ContentEncoding", "ContentDisposition", "ContentLanguage", "CacheControl")
 
-
-class _Step(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class KeptObject(_Step):
-    """A copy of one object: its bytes in `file` (below the fault's folder), and all that is stored with them."""
-
-    region: str
-    bucket: str
-    key: str
-    file: str
-    bytes: int
-    metadata: dict[str, str]
-    headers: dict[str, str]
-    checksum: str | None
-
-    @property
-    def location(self) -> str:
-        """Where it lies, for messages."""
-        return f"s3://{self.bucket}/{self.key} in {self.region}"
-
-    @classmethod
-    def take(cls, lab: Lab, folder: Path, region: str, bucket: str, key: str) -> KeptObject:
-        """Copy the object into `folder`; raises OpsError when the store does not give it."""
-        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
-
-        name = f"object-{len(list(folder.glob('object-*')))}"
-        try:
-            answer = client(lab.plan, region).get_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
-            body: bytes = answer["Body"].read()
-        except (BotoCoreError, ClientError) as error:
-            raise OpsError(
-                f"s3://{bucket}/{key} in {region} cannot be read: {error}", hint="see ccobs-ops lab status"
-            ) from error
-        (folder / name).write_bytes(body)
-        algorithms = ("SHA256", "SHA1", "CRC32C", "CRC32", "CRC64NVME")
-        return cls(
-            region=region,
-            bucket=bucket,
-            key=key,
-            file=name,
-            bytes=len(body),
-            metadata=answer.get("Metadata", {}),
-            headers={name: answer[name] for name in _CARRIED if answer.get(name)},
-            checksum=next((name for name in algorithms if answer.get(f"Checksum{name}")), None),
-        )
-
-    def put(self, lab: Lab, body: bytes) -> None:
-        """Store `body` under this key with the same metadata; raises OpsError when the store does not take it."""
-        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
-
-        extra: dict[str, Any] = dict(self.headers)
-        if self.checksum is not None:
-            extra["ChecksumAlgorithm"] = self.checksum
-        try:
-            client(lab.plan, self.region).put_object(
-                Bucket=self.bucket, Key=self.key, Body=body, Metadata=self.metadata, **extra
-            )
-        except (BotoCoreError, ClientError) as error:
-            raise OpsError(
-                f"{self.location} cannot be stored: {error}", hint="see ccobs-ops lab status"
-            ) from error
-
-
-class DeleteObject(_Step):
+class DeleteObject(Step):
     """Delete one stored object."""
 
     kind: Literal["delete_object"] = "delete_object"
@@ -102,7 +41,7 @@ class DeleteObject(_Step):
         self.kept.put(lab, (folder / self.kept.file).read_bytes())
 
 
-class FlipBit(_Step):
+class FlipBit(Step):
     """Change one bit of one stored object; size, key and metadata stay, and the store's own checksum agrees."""
 
     kind: Literal["flip_bit"] = "flip_bit"
@@ -125,7 +64,27 @@ class FlipBit(_Step):
         self.kept.put(lab, (folder / self.kept.file).read_bytes())
 
 
-class StopService(_Step):
+class TruncateObject(Step):
+    """Cut one stored object off; key and metadata stay, and the store's own checksum agrees."""
+
+    kind: Literal["truncate_object"] = "truncate_object"
+    kept: KeptObject
+    length: int
+
+    def describe(self) -> str:
+        """What this breaks, exactly."""
+        return f"cut {self.kept.location} off after {self.length} of {self.kept.bytes} bytes"
+
+    def apply(self, lab: Lab, folder: Path) -> None:
+        """Store its beginning; the copy that was kept stays as it was."""
+        self.kept.put(lab, (folder / self.kept.file).read_bytes()[: self.length])
+
+    def undo(self, lab: Lab, folder: Path) -> None:
+        """Put the same bytes and metadata back."""
+        self.kept.put(lab, (folder / self.kept.file).read_bytes())
+
+
+class StopService(Step):
     """End a service of the lab: gracefully, or by kill -9."""
 
     kind: Literal["stop_service"] = "stop_service"
@@ -145,7 +104,25 @@ class StopService(_Step):
         lab.start_service(self.service)
 
 
-class CreateFile(_Step):
+class RestartService(Step):
+    """End a service gracefully and start it again, so that its connections are made anew."""
+
+    kind: Literal["restart_service"] = "restart_service"
+    service: str
+
+    def describe(self) -> str:
+        """What this does, exactly."""
+        return f"restarted the service {self.service}"
+
+    def apply(self, lab: Lab, folder: Path) -> None:
+        """Restart it."""
+        lab.restart_service(self.service)
+
+    def undo(self, lab: Lab, folder: Path) -> None:
+        """Nothing is left to be undone."""
+
+
+class CreateFile(Step):
     """Create an empty control file that one of our processes looks at."""
 
     kind: Literal["create_file"] = "create_file"
@@ -167,4 +144,73 @@ class CreateFile(_Step):
         self.path.unlink(missing_ok=True)
 
 
-Action = Annotated[DeleteObject | FlipBit | StopService | CreateFile, Field(discriminator="kind")]
+class ReplaceFile(Step):
+    """Put another text into one of the lab's own files; what was there is `kept`, below the fault's folder."""
+
+    kind: Literal["replace_file"] = "replace_file"
+    path: Path
+    kept: str
+    fresh: str
+
+    @classmethod
+    def take(cls, folder: Path, path: Path, text: str) -> ReplaceFile:
+        """Keep what `path` holds, and `text`, in `folder`, both private: they may be keys."""
+        kept, fresh = f"kept-{path.name}", f"fresh-{path.name}"
+        write_private(folder / kept, path.read_text())
+        write_private(folder / fresh, text)
+        return cls(path=path, kept=kept, fresh=fresh)
+
+    def describe(self) -> str:
+        """What this breaks, exactly."""
+        return f"replaced {self.path}"
+
+    def apply(self, lab: Lab, folder: Path) -> None:
+        """Put the new text there."""
+        self.path.write_text((folder / self.fresh).read_text())
+
+    def undo(self, lab: Lab, folder: Path) -> None:
+        """Put the old text back."""
+        self.path.write_text((folder / self.kept).read_text())
+
+
+Action = Annotated[
+    DeleteObject
+    | FlipBit
+    | TruncateObject
+    | StopService
+    | RestartService
+    | CreateFile
+    | ReplaceFile
+    | RaiseAlarm
+    | CrashProvider
+    | ReplaceObject
+    | SetVersioning
+    | SetRetention
+    | SetTags
+    | DeleteBucket
+    | ExtraBucket
+    | PutObject
+    | DropNewestVersion
+    | CrashWhileSyncing
+    | StartProxy,
+    Field(discriminator="kind"),
+]
+
+__all__ = [
+    "Action",
+    "CrashProvider",
+    "CrashWhileSyncing",
+    "CreateFile",
+    "DeleteObject",
+    "DropNewestVersion",
+    "FlipBit",
+    "KeptObject",
+    "PutObject",
+    "RaiseAlarm",
+    "ReplaceFile",
+    "ReplaceObject",
+    "RestartService",
+    "StartProxy",
+    "StopService",
+    "TruncateObject",
+]

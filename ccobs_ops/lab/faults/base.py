@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
-from ccobs_ops.lab.faults.actions import Action, DeleteObject, FlipBit
+from ccobs_ops.lab.faults.actions import (
+    Action,
+    DeleteObject,
+    DropNewestVersion,
+    FlipBit,
+    PutObject,
+    TruncateObject,
+)
 
 if TYPE_CHECKING:
     from ccobs_ops.lab.lab import Lab
@@ -63,7 +70,10 @@ class Damage(BaseModel):
 
     @property
     def keys(self) -> frozenset[str]:
-        """Keys of the objects that were deleted or changed."""
-        return frozenset(
-            action.kept.key for action in self.actions if isinstance(action, DeleteObject | FlipBit)
-        )
+        """Keys of the objects that were deleted, changed or added."""
+        changed = {
+            action.kept.key
+            for action in self.actions
+            if isinstance(action, DeleteObject | FlipBit | TruncateObject | DropNewestVersion)
+        }
+        return frozenset(changed | {action.key for action in self.actions if isinstance(action, PutObject)})

@@ -10,12 +10,12 @@ from ccobs_ops.lab.plan import NAME
 
 def archiver_stopped(site: Site) -> tuple[Action, ...]:
     """The agent is stopped, so no WAL reaches the store while PostgreSQL goes on; canaries stop with it."""
-    return (_stop(site, "agent", kill=False),)
+    return (stop_running(site, "agent", kill=False),)
 
 
 def store_down(site: Site) -> tuple[Action, ...]:
     """The region's servers get kill -9."""
-    return (_stop(site, site.target, kill=True),)
+    return (stop_running(site, site.target, kill=True),)
 
 
 def canary_stopped(site: Site) -> tuple[Action, ...]:
@@ -23,7 +23,8 @@ def canary_stopped(site: Site) -> tuple[Action, ...]:
     return (CreateFile(path=site.lab.plan.state_dir / "postgres" / NAME / "canary.stop"),)
 
 
-def _stop(site: Site, service: str, *, kill: bool) -> StopService:
+def stop_running(site: Site, service: str, *, kill: bool) -> StopService:
+    """The step that ends `service`. Raises OpsError when it is not running: there would be nothing to break."""
     if not site.lab.runs(service):
         raise OpsError(f"the service {service} is not running", hint="see ccobs-ops lab status")
     return StopService(service=service, kill=kill)

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ccobs_ops.core.errors import UsageError
+from ccobs_ops.lab.plan import ETCD_MEMBERS
 from ccobs_ops.lab.services.agent import Agent
 from ccobs_ops.lab.services.base import Service
+from ccobs_ops.lab.services.etcd import EtcdAgent, EtcdMember, EtcdWriter
 from ccobs_ops.lab.services.filer_sync import FilerSync
 from ccobs_ops.lab.services.postgres import Postgres
+from ccobs_ops.lab.services.replication_agent import ReplicationAgent
 from ccobs_ops.lab.services.seaweed import Seaweed
+from ccobs_ops.lab.services.terraform import Terraform
 from ccobs_ops.lab.services.writer import Writer
 
 REGISTRY: tuple[Service, ...] = (
@@ -19,6 +23,11 @@ REGISTRY: tuple[Service, ...] = (
     FilerSync(),
     Writer(),
     Agent(),
+    Terraform(),
+    *(EtcdMember(name) for name in ETCD_MEMBERS),
+    EtcdWriter(),
+    EtcdAgent(),
+    ReplicationAgent(),
 )
 
 

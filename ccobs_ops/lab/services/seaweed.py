@@ -10,7 +10,16 @@ from typing import IO
 
 from ccobs_ops.core import process
 from ccobs_ops.lab import wheels
-from ccobs_ops.lab.plan import BUCKET, PROBE_BUCKET, SEAWEED_OFFSETS, Plan, write_private
+from ccobs_ops.lab.artifacts import seed_artifacts
+from ccobs_ops.lab.plan import (
+    ARTIFACTS,
+    BUCKET,
+    PROBE_BUCKET,
+    SEAWEED_OFFSETS,
+    STATE_BUCKET,
+    Plan,
+    write_private,
+)
 from ccobs_ops.lab.s3 import client
 from ccobs_ops.lab.services.base import Service
 
@@ -40,6 +49,7 @@ class Seaweed(Service):
         identities = [
             ("operator", "", ["Admin", "Read", "Write", "List", "Tagging"]),
             ("reader", "read_only_", ["Read", "List"]),
+            ("terraform", "terraform_", ["Admin", "Read", "Write", "List", "Tagging"]),
         ]
         document = {
             "identities": [
@@ -99,7 +109,7 @@ class Seaweed(Service):
         )
 
     def settle(self, plan: Plan) -> str:
-        """The bucket for backups, and a bucket of the lab's own with an object to read."""
+        """The buckets for backups and artifacts, and one of the lab's own with an object to read."""
         from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
 
         if not self._has_volume_server(plan):
@@ -107,9 +117,13 @@ class Seaweed(Service):
         s3 = client(plan, self.name)
         try:
             existing = {bucket["Name"] for bucket in s3.list_buckets()["Buckets"]}
-            for bucket in (BUCKET, PROBE_BUCKET):
+            for bucket in (BUCKET, ARTIFACTS, PROBE_BUCKET, STATE_BUCKET):
                 if bucket not in existing:
                     s3.create_bucket(Bucket=bucket)
+            if ARTIFACTS not in existing:
+                s3.put_bucket_versioning(Bucket=ARTIFACTS, VersioningConfiguration={"Status": "Enabled"})
+                if self.name == "us":
+                    seed_artifacts(s3, plan.seed)
             if not s3.list_objects_v2(Bucket=PROBE_BUCKET, Prefix=ready_key(self.name)).get("KeyCount"):
                 s3.put_object(Bucket=PROBE_BUCKET, Key=ready_key(self.name), Body=b"ready\n")
         except (BotoCoreError, ClientError) as error:

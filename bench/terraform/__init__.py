@@ -1,0 +1,1 @@
+"""Terraform: what a scan finds and misses, and what it costs."""

@@ -1,0 +1,1 @@
+"""etcd: snapshots that are proven by starting them."""

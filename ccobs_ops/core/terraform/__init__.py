@@ -1,0 +1,1 @@
+"""Terraform drift: what changed, what it does to recovery, and how it is put back."""
