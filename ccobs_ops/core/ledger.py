@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
+from ccobs_ops.core import ledger_chain as chain
 from ccobs_ops.core import ledger_schema as schema
 from ccobs_ops.core.exercise import Exercise, Verdict
 from ccobs_ops.core.ledger_engine import LedgerError, connect, translated, writing
@@ -89,20 +90,18 @@ class Ledger:
         document["measurements"] = {
             name: value for name, value in exercise.measurements.items() if math.isfinite(value)
         }
-        self._insert(
-            schema.exercises,
-            [
-                {
-                    "id": exercise.id,
-                    "target": exercise.target,
-                    "capability": exercise.capability,
-                    "verdict": exercise.verdict.value,
-                    "started_at": to_microseconds(exercise.started_at),
-                    "finished_at": to_microseconds(exercise.finished_at),
-                    "document": _dumps(document),
-                }
-            ],
-        )
+        row = {
+            "id": exercise.id,
+            "target": exercise.target,
+            "capability": exercise.capability,
+            "verdict": exercise.verdict.value,
+            "started_at": to_microseconds(exercise.started_at),
+            "finished_at": to_microseconds(exercise.finished_at),
+            "document": _dumps(document),
+        }
+        with self._write() as connection:
+            if connection.execute(self._unless_there(schema.exercises), [row]).rowcount:
+                chain.append(connection, "exercise", [row])
 
     def exercises(
         self,
@@ -256,7 +255,8 @@ class Ledger:
             "details": _dumps(event.details),
         }
         with self._write() as connection:
-            connection.execute(sa.insert(schema.events), row)
+            insert = sa.insert(schema.events).returning(schema.events.c.id)
+            chain.append(connection, "event", [row | {"id": connection.execute(insert, row).scalar_one()}])
 
     def events(
         self,
@@ -299,7 +299,7 @@ class Ledger:
             return None
         return Beat(row.target, row.component, from_microseconds(row.at), json.loads(row.details))
 
-    # for modules that keep a table of their own here (`replication/arrivals.py`)
+    # for modules that keep a table of their own here (`replication/arrivals.py`, `incidents.py`)
 
     def reading(self) -> AbstractContextManager[Connection]:
         """A connection to read with."""
@@ -323,10 +323,12 @@ class Ledger:
 
     def _insert(self, table: sa.Table, rows: list[dict[str, Any]]) -> int:
         """Insert what is not there yet, in one transaction; returns how many rows were new."""
-        statement = self._dialect().insert(table).on_conflict_do_nothing()
-        statement = statement.execution_options(preserve_rowcount=True)
         with self._write() as connection:
-            return connection.execute(statement, rows).rowcount if rows else 0
+            return connection.execute(self._unless_there(table), rows).rowcount if rows else 0
+
+    def _unless_there(self, table: sa.Table) -> Any:
+        statement = self._dialect().insert(table).on_conflict_do_nothing()
+        return statement.execution_options(preserve_rowcount=True)
 
     @contextmanager
     def _read(self) -> Iterator[Connection]:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-HEAD = "0002_replication"
+HEAD = "0003_loop"
 """The newest revision in `migrations/versions`; a ledger that says so needs no migration (a test compares the two)."""
 
 VERSION_TABLE = "ccobs_ledger_version"
@@ -88,6 +88,54 @@ arrivals = sa.Table(
     sa.Column("reconciled", sa.Boolean, nullable=False),
     sa.Index("ccobs_arrivals_written", "target", "written_at"),
     sqlite_with_rowid=False,
+)
+
+chain = sa.Table(
+    "ccobs_chain",
+    metadata,
+    sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("row", sa.String(128), nullable=False),
+    sa.Column("digest", sa.String(64), nullable=False),
+    sa.Column("link", sa.String(64), nullable=False),
+    sa.Index("ccobs_chain_row", "kind", "row", unique=True),
+)
+
+incidents = sa.Table(
+    "ccobs_incidents",
+    metadata,
+    sa.Column("id", sa.String(128), primary_key=True),
+    sa.Column("target", sa.String(255), nullable=False),
+    sa.Column("capability", sa.String(64), nullable=False),
+    sa.Column("claim", sa.String(64), nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    # "target capability claim" while it is not closed, NULL afterwards: the database lets one be open at a time
+    sa.Column("open_key", sa.String(400)),
+    sa.Column("detected_at", sa.BigInteger, nullable=False),
+    sa.Column("verified_at", sa.BigInteger),
+    sa.Column("document", sa.Text, nullable=False),
+    sa.Index("ccobs_incidents_open", "open_key", unique=True),
+    sa.Index("ccobs_incidents_target", "target", "detected_at"),
+    sa.Index("ccobs_incidents_newest", "detected_at", "id"),
+)
+
+transitions = sa.Table(
+    "ccobs_transitions",
+    metadata,
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    sa.Column("incident", sa.String(128), nullable=False),
+    sa.Column("name", sa.String(16), nullable=False),
+    sa.Column("cause", sa.String(255), nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("document", sa.Text, nullable=False),
+    sa.Index("ccobs_transitions_once", "incident", "name", "cause", unique=True),
+)
+
+cursors = sa.Table(
+    "ccobs_cursors",
+    metadata,
+    sa.Column("reader", sa.String(64), primary_key=True),
+    sa.Column("seq", sa.BigInteger, nullable=False),
 )
 
 
