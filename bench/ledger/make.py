@@ -183,7 +183,7 @@ def rows(count: int, *, seed: int, until: datetime) -> Iterator[dict[str, Any]]:
                 clock = Clock(f"{noun}/{name}", kind, rng, raw=raw, growth=raw * rng.uniform(0.0002, 0.004))
                 clocks.append((clock, kind.minutes * 60))
     span = count / sum(1 / period for _, period in clocks)
-    begin = until - timedelta(seconds=span)
+    begin = until - timedelta(seconds=span, minutes=20)  # the last ones are over before `until`
     queue = [(random.Random(f"{seed} {n}").uniform(0, each[1]), n) for n, each in enumerate(clocks)]
     heapq.heapify(queue)
     for number in range(count):
