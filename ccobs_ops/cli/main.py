@@ -33,6 +33,8 @@ NOUNS = {
     "etcd": "Take snapshots of etcd, look at its health, restore it, prove that it restores.",
     "replication": "Is the other region really a copy, how far behind; repair it.",
     "incident": "What is not proven now, since when, and who knows of it.",
+    "watch": "Look at agents, freshness and Dagster itself; from cron where no daemon runs.",
+    "remediate": "The smallest repair for an incident, looked at again; a dry run by default.",
     "ledger": "Read back what was found.",
     "lab": "A small estate of real servers on this machine, and faults to inject.",
     "demo": "One nightly validation on a fresh lab, through Dagster.",
