@@ -32,6 +32,7 @@ NOUNS = {
     "terraform": "Find drift, say what it does to recovery, put it back by approval.",
     "etcd": "Take snapshots of etcd, look at its health, restore it, prove that it restores.",
     "replication": "Is the other region really a copy, how far behind; repair it.",
+    "forecast": "How long a recovery will take, and when growth will break the promise.",
     "incident": "What is not proven now, since when, and who knows of it.",
     "watch": "Look at agents, freshness and Dagster itself; from cron where no daemon runs.",
     "remediate": "The smallest repair for an incident, looked at again; a dry run by default.",

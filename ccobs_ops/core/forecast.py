@@ -21,8 +21,8 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from ccobs_ops.core.attempt import attempt
-from ccobs_ops.core.errors import UnknownError, UsageError
-from ccobs_ops.core.exercise import Exercise, Recorder, Severity, failed, passed, rfc3339
+from ccobs_ops.core.errors import UsageError
+from ccobs_ops.core.exercise import Exercise, Recorder, Severity, failed, passed, rfc3339, unknown
 from ccobs_ops.core.fit import Line, cost, line, quantile
 from ccobs_ops.core.status import MEASURED, objectives_of
 from ccobs_ops.core.units import format_bytes, format_duration, format_seconds
@@ -165,8 +165,8 @@ def predict(target: str, samples: Sequence[Sample], objective: timedelta, now: d
         breaches_at=_breach(model, growth, raw, wal, limit, now),
         reason=""
         if growth
-        else f"the data of {format_duration(LEAST_SPAN)} tell how it grows, here are {_days(span)}",
-        basis=f"{len(samples)} restores of data of {_days(span)}, medians of slopes, interval of 90 % by bootstrap",
+        else f"its growth shows after {format_duration(LEAST_SPAN)}, here are {_days(span)}",
+        basis=f"{len(samples)} restores over {_days(span)}; medians of slopes, interval of 90 % by bootstrap",
     )
 
 
@@ -191,7 +191,7 @@ def _foresee(ctx: Context, rec: Recorder, target: str) -> str:
             ("fixed_seconds", found.fixed_seconds),
             ("bytes_per_second", found.bytes_per_second),
             ("wal_bytes_per_second", found.wal_bytes_per_second),
-            ("growth_bytes_per_day", found.growth_bytes_per_day),
+            ("daily_growth_bytes", found.growth_bytes_per_day),
             ("restores", found.samples),
         )
         if value is not None
@@ -202,9 +202,12 @@ def _foresee(ctx: Context, rec: Recorder, target: str) -> str:
         "objective_seconds": found.objective_seconds,
     }
     if found.rto_seconds is None or found.growth_bytes_per_day is None:
-        raise UnknownError(
-            f"it cannot be told yet: {found.reason}", hint="it comes by itself: each restore is measured"
+        told = f"it cannot be told yet: {found.reason}"
+        rec.claim(unknown(CLAIM, told))
+        rec.find(
+            "too_little_history", Severity.INFO, target, told, "it comes by itself: each restore is measured"
         )
+        return told
     promised = f"promised within {format_seconds(found.objective_seconds)}"
     growth = f"growing by {format_bytes(found.growth_bytes_per_day)} a day"
     now_takes = f"a recovery takes {format_seconds(found.rto_seconds)} now, {promised}"
@@ -212,7 +215,12 @@ def _foresee(ctx: Context, rec: Recorder, target: str) -> str:
         when = "" if found.breaches_at is None else f", until {found.breaches_at:%Y-%m-%d}"
         rec.claim(passed(CLAIM, f"{now_takes}; {growth}{when or ', for ten years'}"))
         return rec.claims[-1].reason
-    told = f"{now_takes}; {growth} that is broken on {found.breaches_at:%Y-%m-%d}"
+    broken = (
+        "it is broken already"
+        if found.breaches_at <= now
+        else f"it will be broken on {found.breaches_at:%Y-%m-%d}"
+    )
+    told = f"{now_takes}; {growth}, {broken}"
     rec.claim(failed(CLAIM, told))
     rec.find(
         "rto_will_break",
