@@ -1,4 +1,4 @@
-"""What the operating loop costs on a large ledger: `python -m bench.ledger.loop DIR [--json FILE]`, after `bench.ledger.make DIR`.
+"""What the operating loop costs on a large ledger: `python -m bench.ledger.loop DIR`, after `bench.ledger.make DIR`.
 
 `replay`: every exercise read for the first time; `idle`: nothing new; `one`: one new failure; `status`: the command as a
 user runs it, a new process each time. `floor`: reading every row of the chain and of the exercises once, and no more.
