@@ -22,7 +22,7 @@ telemetry: {enabled: false}
 nux: {enabled: false}
 run_monitoring: {enabled: true, poll_interval_seconds: 5, start_timeout_seconds: 180, max_runtime_seconds: 600}
 concurrency:
-  runs: {max_concurrent_runs: 2}
+  runs: {max_concurrent_runs: 3}
   pools: {default_limit: 1, granularity: op}
 """
 LOCATION = "ccobs-ops"

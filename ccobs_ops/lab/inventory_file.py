@@ -102,7 +102,7 @@ def _loop(plan: Plan) -> dict[str, Any]:
     }
     allow = ["backup", "snapshot", "slot", "objects", "plan", "restart"]
     return {
-        "watch": {"interval": "10s", "agent_silence": "30s", "daemon_silence": "1m", "schedule_grace": "2m"},
+        "watch": {"interval": "10s", "agent_silence": "30s", "daemon_silence": "3m", "schedule_grace": "2m"},
         "remediation": {"allow": allow, "backoff": "10s", "backoff_most": "5m", "targets": targets},
     }
 

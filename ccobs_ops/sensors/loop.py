@@ -24,6 +24,8 @@ from ccobs_ops.jobs.remediation import JOB, OP, RemediateConfig
 from ccobs_ops.watch_dagster import crons_of, facts_of
 
 INCIDENT, TARGET = "ccobs/incident", "ccobs/target"
+PRIORITY = "10"
+"""A repair goes before the scans and sweeps that wait in the queue."""
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -120,7 +122,7 @@ def request(one: Due, decision: Act, now: datetime, *, slot_seconds: float) -> d
     return dg.RunRequest(
         run_key=f"{one.incident.id}/{decision.action.value}-{decision.number}/{slot:%Y%m%dT%H%M%S}",
         run_config=dg.RunConfig(ops={OP: config}),
-        tags={INCIDENT: one.incident.id, TARGET: one.subject},
+        tags={INCIDENT: one.incident.id, TARGET: one.subject, "dagster/priority": PRIORITY},
     )
 
 

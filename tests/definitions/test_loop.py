@@ -74,6 +74,7 @@ def test_a_snapshot_that_is_too_old_leads_to_one_run(inventory: Inventory) -> No
         config = request.run_config["ops"][OP]["config"]
         assert (config["confirm"], config["dry_run"], config["automatic"]) == ("etcd/control", False, True)
         assert request.tags[TARGET] == "etcd/control"
+        assert int(request.tags["dagster/priority"]) > 0, "before the scans that wait"
         assert tick(inventory, instance).run_requests[0].run_key == request.run_key, "once in a slot of time"
         later = tick(inventory, instance, now=NOW + timedelta(minutes=10)).run_requests
         assert later[0].run_key != request.run_key, "a run that never began is launched again"

@@ -1,6 +1,6 @@
 """The operating loop by Dagster alone, on a real lab: what breaks is found, repaired, proven and closed by nobody.
 
-Then the same while daemon, code server and run workers get kill -9. CCOBS_SWEEP=N makes N rounds of that (default 1).
+Then again while daemon, code server and run workers get kill -9: one fault, once; CCOBS_SWEEP=N makes N rounds with all of them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from tests.lab_support import take_down_and_check
 from tests.postgres_support import Estate, wait_for, why
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1500)]
-ROUNDS = int(os.environ.get("CCOBS_SWEEP", "1"))
+SWEEP = int(os.environ.get("CCOBS_SWEEP", "0"))
 FAULTS = (
     ("archiver-stopped", "postgres/observatory"),
     ("replica-delete", "replication/artifacts"),
@@ -68,15 +68,15 @@ class Loop:
         }[fault]
         return [one for one in self.incidents() if told(one)]
 
-    def break_all(self) -> dict[str, Damage]:
-        return {fault: self.lab.break_(fault, at=at) for fault, at in FAULTS}
+    def break_all(self, faults: tuple[tuple[str, str], ...] = FAULTS) -> dict[str, Damage]:
+        return {fault: self.lab.break_(fault, at=at) for fault, at in faults}
 
     def repaired(self, broken: dict[str, Damage]) -> bool:
         """Whether reality is as it was: looked at itself, not at what the ledger says."""
         us, eu = client(self.lab.plan, "us"), client(self.lab.plan, "eu")
         if us.get_bucket_versioning(Bucket="observatory-uploads").get("Status") != "Enabled":
             return False
-        for key in broken["replica-delete"].keys:
+        for key in broken["replica-delete"].keys if "replica-delete" in broken else ():
             try:
                 copy = eu.get_object(Bucket=ARTIFACTS, Key=key)["Body"].read()
             except eu.exceptions.NoSuchKey:
@@ -154,11 +154,11 @@ def test_what_breaks_is_found_repaired_proven_and_closed_by_nobody(loop: Loop) -
             assert one.remediation_started_at <= one.verified_at, one
 
 
-@pytest.mark.parametrize("seed", range(ROUNDS))
+@pytest.mark.parametrize("seed", range(SWEEP or 1))
 def test_kills_leave_nothing_open_and_nothing_done_twice(loop: Loop, seed: int) -> None:
     rng = random.Random(seed)
     loop.lab.heal()
-    broken = loop.break_all()
+    broken = loop.break_all(FAULTS if SWEEP else FAULTS[:1])
     killed: list[str] = []
     for _ in range(4):
         pause(rng.uniform(4, 14))
