@@ -14,6 +14,8 @@ from typing import Literal
 from pydantic import Field, PrivateAttr
 
 from ccobs_ops.inventory_etcd import Etcd
+from ccobs_ops.inventory_incidents import Incidents
+from ccobs_ops.inventory_remediation import Remediation, Watch
 from ccobs_ops.inventory_replication import ReplicationPair
 from ccobs_ops.inventory_terraform import TerraformRoot
 from ccobs_ops.inventory_types import (
@@ -179,6 +181,9 @@ class Inventory(Model):
     terraform: dict[Name, TerraformRoot] = {}
     etcd: dict[Name, Etcd] = {}
     replication: dict[Name, ReplicationPair] = {}
+    incidents: Incidents = Incidents()
+    remediation: Remediation = Remediation()
+    watch: Watch = Watch()
 
     _path: Path = PrivateAttr(default=Path("inventory.yaml"))
 
