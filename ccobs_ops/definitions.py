@@ -18,6 +18,7 @@
     terraform_drift          sensor: proposes or repairs, as each root's policy says
     terraform_remediate      job: put drift back, or accept it
     terraform_approve        job: approve a plan
+    alerts                   sensor: tells people what is open, over the inventory's channels
 
 Nothing but the inventory is read to load this, and no server has to be up.
 """
@@ -39,6 +40,7 @@ from ccobs_ops.schedules.etcd import etcd_schedules
 from ccobs_ops.schedules.nightly import nightly_schedule
 from ccobs_ops.schedules.replication import sweep_schedule
 from ccobs_ops.schedules.terraform import terraform_schedule
+from ccobs_ops.sensors.alerts import alert_sensors
 from ccobs_ops.sensors.etcd import etcd_sensors
 from ccobs_ops.sensors.replication import repair_sensor
 from ccobs_ops.sensors.terraform import terraform_sensor
@@ -72,6 +74,7 @@ def defs() -> dg.Definitions:
             *([terraform_schedule(inventory, running=running)] if inventory.terraform else []),
         ],
         sensors=[
+            *alert_sensors(inventory, running=running),
             *etcd_sensors(inventory, running=running),
             *([repair_sensor(inventory, running=running)] if inventory.replication else []),
             *([terraform_sensor(inventory, running=running)] if inventory.terraform else []),
