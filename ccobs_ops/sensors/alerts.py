@@ -21,7 +21,7 @@ def alert_sensors(inventory: Inventory, *, running: bool) -> list[dg.SensorDefin
         name="alerts",
         minimum_interval_seconds=EVERY_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING if running else dg.DefaultSensorStatus.STOPPED,
-        description="Sends what the incidents of the ledger have to be told over the inventory's channels: opened, escalated, "
+        description="Tells the inventory's channels what the incidents of the ledger give to tell: opened, escalated, "
         "reminders, resolved, and a daily heartbeat. `ccobs-ops alerts send` does the same without Dagster.",
     )
     def alerts(context: dg.SensorEvaluationContext) -> dg.SkipReason:
