@@ -15,6 +15,8 @@ from pydantic import Field, PrivateAttr
 
 from ccobs_ops.inventory_alerts import Alerts
 from ccobs_ops.inventory_etcd import Etcd
+from ccobs_ops.inventory_incidents import Incidents
+from ccobs_ops.inventory_remediation import Remediation, Watch
 from ccobs_ops.inventory_replication import ReplicationPair
 from ccobs_ops.inventory_terraform import TerraformRoot
 from ccobs_ops.inventory_types import (
@@ -180,6 +182,9 @@ class Inventory(Model):
     terraform: dict[Name, TerraformRoot] = {}
     etcd: dict[Name, Etcd] = {}
     replication: dict[Name, ReplicationPair] = {}
+    incidents: Incidents = Incidents()
+    remediation: Remediation = Remediation()
+    watch: Watch = Watch()
     alerts: Alerts = Alerts()
 
     _path: Path = PrivateAttr(default=Path("inventory.yaml"))

@@ -15,16 +15,19 @@ app = typer.Typer(
 
 @app.command()
 def send(ctx: typer.Context, json: Json = False) -> int:
-    """Send what has to be said by now, once: for cron, where Dagster's sensor does not run.
+    """Send what has to be said by now, once: for cron, where Dagster's sensor does not run. Reads what is new in the
+    ledger first, as `incident list` does.
 
     Exit status: 0 all is sent, 1 a channel failed (its messages wait and are tried again).
     """
     from ccobs_ops.cli import alerts_output
     from ccobs_ops.core.alerts.dispatch import dispatch
+    from ccobs_ops.core.loop import catch_up
 
     with answering(json):
         _configured(ctx)
         with exercising(ctx) as context:
+            catch_up(context)
             done = dispatch(context)
     alerts_output.print_dispatched(done, json=json)
     return 1 if done.failed or done.failing else 0

@@ -38,7 +38,8 @@ def about_incident(
     said = (
         f"proven again after {_span(found.detected_at, found.verified_at or now)}" if resolved else found.kind
     )
-    title = f"[{_word(kind, found.severity)}] {found.target} {found.capability}: {found.claim} {said}"
+    claim = found.claim + (f" [{found.scope}]" if found.scope else "")
+    title = f"[{_word(kind, found.severity)}] {found.target} {found.capability}: {claim} {said}"
     runbook, link = runbook_for(inventory, found.target), link_for(inventory, found)
     lines = [
         f"it was: {found.reason}" if resolved else found.reason,
@@ -60,7 +61,7 @@ def about_incident(
         at=now,
         labels=labels_of(inventory, found),
         annotations={
-            "summary": _line(f"{found.target} {found.capability}: {found.claim} {found.kind}", 200),
+            "summary": _line(f"{found.target} {found.capability}: {claim} {found.kind}", 200),
             "description": _line(found.reason),
             "hint": _line(found.hint),
             "runbook_url": runbook,
@@ -159,7 +160,7 @@ def labels_of(inventory: Inventory, incident: Incident) -> dict[str, str]:
         "capability": incident.capability,
         "claim": incident.claim,
         "severity": incident.severity.value,
-    }
+    } | ({"scope": incident.scope} if incident.scope else {})
 
 
 def runbook_for(inventory: Inventory, target: str) -> str:

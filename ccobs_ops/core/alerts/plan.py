@@ -91,6 +91,8 @@ class _Work:
             for place in self._told(incident.key):
                 self.over[place] = incident
             return
+        if incident.replayed:  # long over when it was first read: no news to anybody
+            return
         for channel in channels_for(self.inventory, incident, failing=self.failing):
             if (channel, incident.key) not in self.alerts:
                 self.open(channel, incident)

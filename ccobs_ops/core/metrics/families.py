@@ -203,6 +203,7 @@ def _incidents(into: Families, found: Found, targets: tuple[str, ...]) -> None:
             target=one.target,
             capability=one.capability,
             claim=one.claim,
+            scope=one.scope,
             severity=one.severity.value,
             kind=one.kind.value,
         )
