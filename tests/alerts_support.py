@@ -54,6 +54,7 @@ class Webhook:
         self.status = 200
         self.hang = 0.0
         self.bodies: list[dict[str, Any]] = []
+        self.before_answer: Callable[[], None] = lambda: None
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -63,6 +64,7 @@ class Webhook:
                     time.sleep(outer.hang)
                 if outer.status == 200:
                     outer.bodies.append(json.loads(body))
+                outer.before_answer()
                 with contextlib.suppress(OSError):
                     self.send_response(outer.status)
                     self.end_headers()
@@ -189,7 +191,9 @@ class Clock:
         self.now += span
 
 
-def estate(folder: Path, alerts: str, secrets: dict[str, str]) -> Inventory:
+def estate(
+    folder: Path, alerts: str, secrets: dict[str, str], *, ledger: str = "sqlite:///ledger.db"
+) -> Inventory:
     """An inventory in `folder` with `alerts` (YAML, indented by two) and secrets as files."""
     (folder / "secrets").mkdir(mode=0o700, exist_ok=True)
     for name, value in secrets.items():
@@ -197,7 +201,7 @@ def estate(folder: Path, alerts: str, secrets: dict[str, str]) -> Inventory:
         file.touch(mode=0o600)
         file.write_text(value)
     path = folder / "inventory.yaml"
-    path.write_text(f"{INVENTORY}alerts:\n{alerts}")
+    path.write_text(f"ledger: {ledger}\n{INVENTORY}alerts:\n{alerts}")
     return loads(path.read_text(), path)
 
 
