@@ -21,7 +21,7 @@ def parse_address(text: str) -> tuple[str, int]:
 
 def rendered(path: Path, *, log: Callable[[str], None]) -> tuple[bytes, bool]:
     """What a scrape would give for the inventory at `path`, and whether everything could be read."""
-    registry, collector = _registry(path, log)
+    registry, collector = registry_of(path, log)
     try:
         return generate_latest(registry), collector.up
     finally:
@@ -40,7 +40,7 @@ def serve(
 
     Raises UsageError when the address cannot be had. Every path answers with the metrics.
     """
-    registry, collector = _registry(path, log)
+    registry, collector = registry_of(path, log)
     host, port = address
     try:
         server, thread = start_http_server(port, host, registry)
@@ -59,7 +59,8 @@ def serve(
         collector.close()
 
 
-def _registry(path: Path, log: Callable[[str], None]) -> tuple[CollectorRegistry, LedgerCollector]:
+def registry_of(path: Path, log: Callable[[str], None]) -> tuple[CollectorRegistry, LedgerCollector]:
+    """A registry of its own with the collector for the inventory at `path`; close the collector when done."""
     registry = CollectorRegistry(auto_describe=False)
     collector = LedgerCollector(path, log=log)
     registry.register(collector)
