@@ -20,6 +20,7 @@
     watch                    sensor: agents, freshness, Dagster itself
     incidents                sensor: what the ledger gained, reduced to incidents
     remediation              sensor and job remediate_incident: the smallest repair that is allowed, looked at again
+    alerts                   sensor: tells people what is open, over the inventory's channels
 
 Nothing but the inventory is read to load this, and no server has to be up.
 """
@@ -42,6 +43,7 @@ from ccobs_ops.schedules.etcd import etcd_schedules
 from ccobs_ops.schedules.nightly import nightly_schedule
 from ccobs_ops.schedules.replication import sweep_schedule
 from ccobs_ops.schedules.terraform import terraform_schedule
+from ccobs_ops.sensors.alerts import alert_sensors
 from ccobs_ops.sensors.loop import loop_sensors
 
 
@@ -74,6 +76,7 @@ def defs() -> dg.Definitions:
             *([terraform_schedule(inventory, running=running)] if inventory.terraform else []),
         ],
         sensors=[
+            *alert_sensors(inventory, running=running),
             *loop_sensors(inventory, running=running),
         ],
         resources={"core_context": CoreResource(inventory=str(source.path))},

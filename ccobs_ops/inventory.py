@@ -13,6 +13,7 @@ from typing import Literal
 
 from pydantic import Field, PrivateAttr
 
+from ccobs_ops.inventory_alerts import Alerts
 from ccobs_ops.inventory_etcd import Etcd
 from ccobs_ops.inventory_incidents import Incidents
 from ccobs_ops.inventory_remediation import Remediation, Watch
@@ -184,6 +185,7 @@ class Inventory(Model):
     incidents: Incidents = Incidents()
     remediation: Remediation = Remediation()
     watch: Watch = Watch()
+    alerts: Alerts = Alerts()
 
     _path: Path = PrivateAttr(default=Path("inventory.yaml"))
 

@@ -16,6 +16,7 @@ from ccobs_ops.inventory import Credentials, Inventory, Postgres, Store
 from ccobs_ops.inventory_etcd import Etcd
 from ccobs_ops.inventory_problems import Key, Violation, did_you_mean
 from ccobs_ops.inventory_replication import ReplicationPair
+from ccobs_ops.inventory_rules_alerts import alerts_violations
 from ccobs_ops.inventory_rules_etcd import etcd_violations
 from ccobs_ops.inventory_terraform import TerraformRoot
 
@@ -50,6 +51,7 @@ def violations(inventory: Inventory, *, store_names: Collection[str]) -> Iterato
     for name, pair in inventory.replication.items():
         yield from _replication(("replication", name), pair, inventory, store_names)
     yield from _repaired(inventory)
+    yield from alerts_violations(inventory)
     if inventory.ledger is not None and _holds_password(inventory.ledger):
         yield Violation(
             ("ledger",),

@@ -36,6 +36,8 @@ NOUNS = {
     "incident": "What is not proven now, since when, and who knows of it.",
     "watch": "Look at agents, freshness and Dagster itself; from cron where no daemon runs.",
     "remediate": "The smallest repair for an incident, looked at again; a dry run by default.",
+    "alerts": "Tell people what is open; try a channel; see what waits.",
+    "metrics": "Everything in the ledger for Prometheus.",
     "ledger": "Read back what was found.",
     "lab": "A small estate of real servers on this machine, and faults to inject.",
     "demo": "One nightly validation on a fresh lab, through Dagster.",

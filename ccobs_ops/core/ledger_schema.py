@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-HEAD = "0003_loop"
+HEAD = "0004_alerts"
 """The newest revision in `migrations/versions`; a ledger that says so needs no migration (a test compares the two)."""
 
 VERSION_TABLE = "ccobs_ledger_version"
@@ -136,6 +136,45 @@ cursors = sa.Table(
     metadata,
     sa.Column("reader", sa.String(64), primary_key=True),
     sa.Column("seq", sa.BigInteger, nullable=False),
+)
+
+alerts = sa.Table(
+    "ccobs_alerts",
+    metadata,
+    sa.Column("channel", sa.String(64), primary_key=True),
+    sa.Column("key", sa.String(420), primary_key=True),
+    sa.Column("document", sa.Text, nullable=False),
+)
+
+alert_channels = sa.Table(
+    "ccobs_alert_channels",
+    metadata,
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("failures", sa.Integer, nullable=False),
+    sa.Column("failing_since", sa.BigInteger),
+    sa.Column("retry_at", sa.BigInteger),
+    sa.Column("lease_until", sa.BigInteger),
+    sa.Column("delivered_at", sa.BigInteger),
+    sa.Column("refreshed_at", sa.BigInteger),
+    sa.Column("heartbeat_on", sa.String(10)),
+    sa.Column("error", sa.Text, nullable=False),
+)
+
+outbox = sa.Table(
+    "ccobs_outbox",
+    metadata,
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    sa.Column("channel", sa.String(64), nullable=False),
+    sa.Column("key", sa.String(420), nullable=False),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("due_at", sa.BigInteger, nullable=False),
+    sa.Column("sent_at", sa.BigInteger),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("error", sa.Text, nullable=False),
+    sa.Column("document", sa.Text, nullable=False),
+    sa.Index("ccobs_outbox_waiting", "state", "channel", "id"),
 )
 
 

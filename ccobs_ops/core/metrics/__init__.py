@@ -1,0 +1,1 @@
+"""Everything in the ledger for Prometheus, rebuilt at each scrape."""
