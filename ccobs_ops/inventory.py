@@ -14,6 +14,7 @@ from typing import Literal
 from pydantic import Field, PrivateAttr
 
 from ccobs_ops.inventory_etcd import Etcd
+from ccobs_ops.inventory_evidence import Evidence, Report
 from ccobs_ops.inventory_replication import ReplicationPair
 from ccobs_ops.inventory_terraform import TerraformRoot
 from ccobs_ops.inventory_types import (
@@ -162,6 +163,7 @@ class Schedules(Model):
     terraform_scan: Cron = "*/10 * * * *"
     etcd_health: Cron = "*/5 * * * *"
     replication_sweep: Cron = "20 * * * *"
+    recovery_report: Cron = "0 6 * * *"
 
 
 class Inventory(Model):
@@ -179,6 +181,8 @@ class Inventory(Model):
     terraform: dict[Name, TerraformRoot] = {}
     etcd: dict[Name, Etcd] = {}
     replication: dict[Name, ReplicationPair] = {}
+    evidence: Evidence = Evidence()
+    report: Report = Report()
 
     _path: Path = PrivateAttr(default=Path("inventory.yaml"))
 

@@ -31,7 +31,7 @@ def list_exercises(
     from ccobs_ops.cli import output
 
     with answering(json):
-        earliest = parsed("--since", since, _since)
+        earliest = parsed("--since", since, since_moment)
         with opened(ctx) as (_, ledger):
             found = ledger.exercises(
                 target=target, capability=capability, verdict=verdict, since=earliest, limit=limit
@@ -67,7 +67,8 @@ def show_exercise(
     output.print_exercise(exercise, objectives_of(inventory, exercise.target), json=json)
 
 
-def _since(text: str) -> datetime:
+def since_moment(text: str) -> datetime:
+    """The moment that `7d` (ago) or an RFC 3339 moment means. Raises ValueError."""
     from ccobs_ops.core.exercise import utc_now
     from ccobs_ops.core.units import parse_duration, parse_moment
 
