@@ -17,6 +17,7 @@ from ccobs_ops.core.evidence import chain, dsse, files, keys, statement
 from ccobs_ops.core.evidence.keys import PrivateKey
 from ccobs_ops.core.evidence.statement import About
 from ccobs_ops.core.exercise import Exercise
+from ccobs_ops.core.folders import private
 from ccobs_ops.core.ledger_schema import to_microseconds
 from ccobs_ops.core.redaction import REDACT
 from ccobs_ops.core.storage import ObjectStore
@@ -55,6 +56,7 @@ def publish(
 
     `named` is their name where many are kept side by side, if that is not `name`. Raises OpsError.
     """
+    private(ctx.inventory.state)
     envelope = dsse.dumps(statement.attest(name, document, about, key))
     written = files.write(place / name, document)
     beside = files.write(place / (name + files.SUFFIX), envelope)

@@ -199,7 +199,7 @@ def incident_spans(found: Sequence[Event], since: datetime, until: datetime) -> 
         }
         for each in found
     ]
-    names = sorted({row["target"] for row in rows})
+    names = sorted({each.target for each in found})
     base = chart(rows).encode(y=alt.Y("target:N", sort=names, axis=alt.Axis(title=None, labelLimit=150)))
     x = alt.X("from:T", scale=alt.Scale(domain=[_utc(since), _utc(until)], type="utc"), axis=_dates())
     bars = base.mark_bar(height=11, minBandSize=3).encode(

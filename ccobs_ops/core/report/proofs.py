@@ -167,7 +167,7 @@ def _exercised(target: str, capability: str, found: Sequence[Daily], days: Seque
     """Each day with the worst that was found on it."""
     of_day: dict[date, dict[Verdict, int]] = {}
     for each in found:
-        of_day.setdefault(each.day, {})[each.verdict] = each.count
+        of_day.setdefault(each.day, {})[each.verdict] = each.times
     made: list[Day] = []
     for day in days:
         counts = of_day.get(day, {})

@@ -25,7 +25,7 @@ class Daily(NamedTuple):
 
     day: date
     verdict: Verdict
-    count: int
+    times: int
 
 
 class Measured(NamedTuple):
@@ -45,7 +45,7 @@ def pairs(connection: Connection) -> list[tuple[str, str]]:
     row = connection.execute(first).first()
     while row is not None:
         found.append((row.target, row.capability))
-        row = connection.execute(first.where(place > sa.tuple_(*found[-1]))).first()
+        row = connection.execute(first.where(place > sa.tuple_(*map(sa.literal, found[-1])))).first()
     return found
 
 
@@ -56,12 +56,12 @@ def daily(
     # whole numbers divide without a remainder in both databases; SQLAlchemy's own `/` would make a fraction of it
     day = _TABLE.finished_at.op("/")(sa.literal(_DAY, sa.BigInteger))
     query = (
-        sa.select(day.label("day"), _TABLE.verdict, sa.func.count().label("count"))
+        sa.select(day.label("day"), _TABLE.verdict, sa.func.count().label("times"))
         .where(_mine(target, capability, since, until))
         .group_by(sa.text("1"), _TABLE.verdict)
     )
     return [
-        Daily(_EPOCH + timedelta(days=int(row.day)), Verdict(row.verdict), row.count)
+        Daily(_EPOCH + timedelta(days=int(row.day)), Verdict(row.verdict), row.times)
         for row in connection.execute(query)
     ]
 
@@ -70,7 +70,7 @@ def tally(days: Sequence[Daily]) -> Counts:
     """The sum of `days`."""
     counts = dict.fromkeys(Verdict, 0)
     for each in days:
-        counts[each.verdict] += each.count
+        counts[each.verdict] += each.times
     return Counts(counts[Verdict.PASSED], counts[Verdict.FAILED], counts[Verdict.UNKNOWN])
 
 

@@ -185,13 +185,14 @@ def _environment(*, autoescape: bool) -> Any:
         lstrip_blocks=True,
         finalize=_redacted,
     )
-    found.filters |= {
+    filters: dict[str, Any] = {
         "seconds": format_seconds,
         "day": lambda moment: f"{moment:%d %b %Y}",
         "moment": _moment,
         "measured": _measured,
         "cell": _cell,
     }
+    found.filters.update(filters)
     return found
 
 
