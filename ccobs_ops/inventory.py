@@ -15,6 +15,8 @@ from pydantic import Field, PrivateAttr
 
 from ccobs_ops.inventory_etcd import Etcd
 from ccobs_ops.inventory_evidence import Evidence, Report
+from ccobs_ops.inventory_incidents import Incidents
+from ccobs_ops.inventory_remediation import Remediation, Watch
 from ccobs_ops.inventory_replication import ReplicationPair
 from ccobs_ops.inventory_terraform import TerraformRoot
 from ccobs_ops.inventory_types import (
@@ -183,6 +185,9 @@ class Inventory(Model):
     replication: dict[Name, ReplicationPair] = {}
     evidence: Evidence = Evidence()
     report: Report = Report()
+    incidents: Incidents = Incidents()
+    remediation: Remediation = Remediation()
+    watch: Watch = Watch()
 
     _path: Path = PrivateAttr(default=Path("inventory.yaml"))
 

@@ -68,7 +68,7 @@ def show_exercise(
 
 
 def since_moment(text: str) -> datetime:
-    """The moment that `7d` (ago) or an RFC 3339 moment means. Raises ValueError."""
+    """A moment, or a duration before now. Raises ValueError with an example."""
     from ccobs_ops.core.exercise import utc_now
     from ccobs_ops.core.units import parse_duration, parse_moment
 

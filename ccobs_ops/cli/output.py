@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 WIDTH = 80
 MARKS = {Verdict.PASSED: "✓", Verdict.FAILED: "✗", Verdict.UNKNOWN: "?"}
 STYLES = {Verdict.PASSED: "green", Verdict.FAILED: "bold red", Verdict.UNKNOWN: "bold yellow"}
-_SEVERITIES = {Severity.INFO: "cyan", Severity.WARNING: "yellow", Severity.CRITICAL: "bold red"}
+SEVERITIES = {Severity.INFO: "cyan", Severity.WARNING: "yellow", Severity.CRITICAL: "bold red"}
 PROMISED = {
     "rto_seconds": "rto",
     "rpo_seconds": "rpo",
@@ -94,7 +94,7 @@ def print_exercise(exercise: Exercise, objectives: Objectives | None, *, json: b
             out.print()
             out.print(Padding(block, (0, 0, 0, 2), expand=False))
     for finding in exercise.findings:
-        heading = _text(finding.severity.value, style=_SEVERITIES[finding.severity])
+        heading = _text(finding.severity.value, style=SEVERITIES[finding.severity])
         heading.append(f" {finding.code}: {finding.subject}", style="default")
         out.print()
         out.print(Padding(heading, (0, 0, 0, 2), expand=False))

@@ -14,9 +14,11 @@ from ccobs_ops.core import ledger_chain as chain
 from ccobs_ops.core import ledger_schema as schema
 from ccobs_ops.core.exercise import Severity, Verdict, rfc3339
 from ccobs_ops.core.incident import Incident, State, Transition
+from ccobs_ops.core.incident_rules import SCOPED
 from ccobs_ops.core.ledger import Ledger
 from ccobs_ops.core.ledger_schema import from_microseconds, to_microseconds
 
+_LOCK = 0x6363696E63  # "ccinc"
 _MOMENTS = tuple(each.name for each in fields(Incident) if each.name.endswith("_at"))
 
 
@@ -42,6 +44,19 @@ def keep(connection: Connection, transition: Transition) -> bool:
     chain.append(connection, "transition", [row])
     _save(connection, incident)
     return True
+
+
+def refresh(connection: Connection, incident: Incident) -> None:
+    """Keep `incident` as it is now, without a transition: what it was told again is no news."""
+    _save(connection, incident)
+
+
+def lock(connection: Connection) -> None:
+    """Let nobody else change incidents until the writing transaction of `connection` ends. Take it before reading one to
+    change it. On SQLite a writing transaction is that lock already.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
 
 
 def find(ledger: Ledger, prefix: str) -> list[Incident]:
@@ -85,6 +100,36 @@ def opened(connection: Connection, key: str) -> Incident | None:
     return None if text is None else from_json(json.loads(text))
 
 
+def newest(connection: Connection, incident_key: tuple[str, str, str, str]) -> Incident | None:
+    """The newest incident about (target, capability, claim, scope), open or closed."""
+    target, capability, claim, scope = incident_key
+    table = schema.incidents.c
+    query = (
+        sa.select(table.document)
+        .where(table.target == target, table.capability == capability, table.claim == claim)
+        .order_by(table.detected_at.desc(), table.id.desc())
+    )
+    for text in connection.scalars(query if scope or capability in SCOPED else query.limit(1)):
+        found = from_json(json.loads(text))
+        if found.scope == scope:
+            return found
+    return None
+
+
+def all_open(connection: Connection) -> list[Incident]:
+    """Every incident that is open, in the order of their keys."""
+    table = schema.incidents.c
+    query = sa.select(table.document).where(table.open_key.is_not(None)).order_by(table.open_key)
+    return [from_json(json.loads(text)) for text in connection.scalars(query)]
+
+
+def by_id(connection: Connection, identifier: str) -> Incident | None:
+    """The incident that is called `identifier`."""
+    table = schema.incidents.c
+    text = connection.execute(sa.select(table.document).where(table.id == identifier)).scalar()
+    return None if text is None else from_json(json.loads(text))
+
+
 def history(ledger: Ledger, incident: str) -> list[Transition]:
     """All that happened to the incident with the id `incident`, in that order."""
     return _transitions(ledger, schema.transitions.c.incident == incident, limit=10_000)
@@ -93,6 +138,11 @@ def history(ledger: Ledger, incident: str) -> list[Transition]:
 def transitions(ledger: Ledger, *, after: int, limit: int = 1_000) -> list[Transition]:
     """The transitions of all incidents whose position in the chain is behind `after`, in that order."""
     return _transitions(ledger, schema.chain.c.seq > after, limit=limit)
+
+
+def read(text: str) -> Incident:
+    """The incident in the column `document` of its table."""
+    return from_json(json.loads(text))
 
 
 def to_json(incident: Incident) -> dict[str, Any]:

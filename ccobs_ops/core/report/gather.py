@@ -12,6 +12,7 @@ from ccobs_ops.core.evidence.keys import PublicKey
 from ccobs_ops.core.exercise import Exercise, Verdict, rfc3339
 from ccobs_ops.core.ledger import Ledger
 from ccobs_ops.core.report import drills, incident_times, proofs, query
+from ccobs_ops.core.report.forecasts import forecast
 from ccobs_ops.core.report.model import Counts, Evidence, Report, SelfTest
 from ccobs_ops.core.status import look, worst
 
@@ -29,14 +30,20 @@ def gather(
     ledger = ctx.ledger
     targets = look(ctx.inventory, ledger, now=now)
     evidence = evidence_of(ledger, found, key)
+    ahead = {
+        each.target: found_ahead
+        for each in targets
+        if (found_ahead := forecast(ledger, ctx.inventory, each.target, now))
+    }
     listed = incidents.listed(ledger, since=start, limit=10_000)
     listed += [
         each for each in incidents.listed(ledger, open_only=True, limit=10_000) if each.detected_at < start
     ]
     with ledger.reading() as connection:
         places = query.pairs(connection)
+        oldest = query.oldest(connection)
         daily = {place: query.daily(connection, *place, start, now) for place in places}
-        series = proofs.series(connection, ctx.inventory, ledger, targets, places, start, now)
+        series = proofs.series(connection, ctx.inventory, ahead, targets, places, start, now)
         calendars = proofs.calendars(connection, targets, places, daily, start, now)
         drilled, drills_left = drills.newest(connection, places, start, now)
         changes, changes_left = proofs.changes(connection, places, start, now)
@@ -56,7 +63,7 @@ def gather(
             sum(each.failed for each in tallies.values()),
             sum(each.unknown for each in tallies.values()),
         ),
-        targets=proofs.targets(ctx.inventory, ledger, targets, tallies, events, now),
+        targets=proofs.targets(ahead, targets, tallies, events),
         calendars=calendars,
         series=series,
         drills=drilled,
@@ -65,8 +72,10 @@ def gather(
         changes_left_out=changes_left,
         incidents=tuple(events[:MOST_INCIDENTS]),
         incidents_left_out=max(0, len(events) - MOST_INCIDENTS),
-        times=incident_times.times(ledger, events, start),
-        exposure=incident_times.exposure(ctx, start, now),
+        times=incident_times.times(ledger, start),
+        exposure=incident_times.exposures(
+            ledger, ctx.inventory, [each.target for each in targets], max(start, oldest or now), now
+        ),
         selftest=_selftest(tested[0]) if tested else None,
         evidence=evidence,
     )

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from datetime import datetime
 
-from ccobs_ops.core.context import Context
+from ccobs_ops.core import recovery
 from ccobs_ops.core.incident import Incident
 from ccobs_ops.core.ledger import Ledger
 from ccobs_ops.core.report.model import Event, Exposure, Times
+from ccobs_ops.inventory import Inventory
 
 
 def event(incident: Incident) -> Event:
-    """`incident` as the report tells it. How long it took to detect is known only where something says when it happened."""
-    told = incident.occurred_from not in ("detected", "last_passed")
+    """`incident` as the report tells it. How long it took to detect is known only where something says when it happened;
+    since the last proof (`last_passed`) it is at most so long.
+    """
+    told = incident.occurred_from != "detected"
     detect = (incident.detected_at - incident.occurred_at).total_seconds() if told else None
     restored = incident.verified_at
     return Event(
@@ -35,35 +37,27 @@ def event(incident: Incident) -> Event:
     )
 
 
-def times(ledger: Ledger, events: Sequence[Event], since: datetime) -> tuple[Times, ...]:
-    """Percentiles per target and capability, of incidents since `since`."""
-    del ledger
-    groups: dict[tuple[str, str], list[Event]] = {}
-    for each in events:
-        if each.detected_at >= since:
-            groups.setdefault((each.target, each.capability), []).append(each)
-    made: list[Times] = []
-    for (target, capability), mine in sorted(groups.items()):
-        detect = sorted(
-            each.time_to_detect_seconds for each in mine if each.time_to_detect_seconds is not None
+def times(ledger: Ledger, since: datetime) -> tuple[Times, ...]:
+    """Percentiles per target and capability, of incidents detected since `since` (core/recovery.py)."""
+    return tuple(
+        Times(
+            each.target,
+            each.capability,
+            each.count,
+            each.time_to_detect.p50_seconds,
+            each.time_to_detect.p95_seconds,
+            each.time_to_detect.max_seconds,
+            each.time_to_restore.p50_seconds,
+            each.time_to_restore.p95_seconds,
+            each.time_to_restore.max_seconds,
         )
-        restore = sorted(
-            each.time_to_restore_seconds for each in mine if each.time_to_restore_seconds is not None
-        )
-        made.append(Times(target, capability, len(mine), *_three(detect), *_three(restore)))
-    return tuple(made)
+        for each in recovery.recovery_times(ledger, since).values()
+    )
 
 
-def exposure(ctx: Context, since: datetime, until: datetime) -> tuple[Exposure, ...]:
-    """For how long each target could not have been recovered within its objectives."""
-    del ctx, since, until
-    return ()
-
-
-def _three(values: Sequence[float]) -> tuple[float | None, float | None, float | None]:
-    return (_quantile(values, 0.5), _quantile(values, 0.95), values[-1] if values else None)
-
-
-def _quantile(values: Sequence[float], share: float) -> float | None:
-    """The nearest rank: the smallest value that at least `share` of them do not exceed."""
-    return values[max(0, math.ceil(share * len(values)) - 1)] if values else None
+def exposures(
+    ledger: Ledger, inventory: Inventory, targets: Sequence[str], since: datetime, until: datetime
+) -> tuple[Exposure, ...]:
+    """For how long each target could not have been recovered within its objectives, as far as is known."""
+    found = [recovery.exposure(ledger, inventory, target, since, until) for target in targets]
+    return tuple(Exposure(each.target, each.seconds, each.ratio) for each in found)

