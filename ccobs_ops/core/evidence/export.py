@@ -19,7 +19,7 @@ from ccobs_ops.core.evidence.statement import About
 from ccobs_ops.core.exercise import Exercise
 from ccobs_ops.core.folders import private
 from ccobs_ops.core.ledger_schema import to_microseconds
-from ccobs_ops.core.redaction import REDACT
+from ccobs_ops.core.redaction import redact_document
 from ccobs_ops.core.storage import ObjectStore
 
 SIGNED = ("drill", "validation", "replica_validation", "restore_drill", "selftest", "verification")
@@ -146,7 +146,9 @@ def _one(ctx: Context, identifier: str, place: Path, key: PrivateKey) -> Exporte
         ctx.clock(),
         link,
     )
-    return publish(ctx, REDACT(text).encode(), f"{identifier}.json", about, key, place)
+    document, safe = json.loads(text), redact_document(json.loads(text))
+    content = text if safe == document else json.dumps(safe, separators=(",", ":"))
+    return publish(ctx, content.encode(), f"{identifier}.json", about, key, place)
 
 
 def _copy(store: ObjectStore, key: str, data: bytes) -> str:

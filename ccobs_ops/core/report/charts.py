@@ -74,6 +74,9 @@ def strips(found: Sequence[Calendar]) -> str:
     """One row for each capability of a target, one narrow column a day; marks only where something was not PASSED."""
     import altair as alt  # noqa: PLC0415
 
+    days = len(found[0].days)
+    step = max(3.2, min(26.0, (WIDTH - 90) / days))
+    wide = step >= 9
     rows = [
         {
             "day": each.day.isoformat(),
@@ -81,14 +84,12 @@ def strips(found: Sequence[Calendar]) -> str:
             if len({other.target for other in found}) == 1
             else one.target.partition("/")[2],
             "fill": _FILLS[each.verdict],
-            "mark": MARKS[each.verdict] if each.verdict is not Verdict.PASSED else "",
+            "mark": MARKS[each.verdict] if each.verdict is not Verdict.PASSED and wide else "",
         }
         for one in found
         for each in one.days
     ]
     names = list(dict.fromkeys(row["row"] for row in rows))
-    days = len(found[0].days)
-    step = max(3.2, min(26.0, (WIDTH - 90) / days))
     base = chart(rows).encode(
         x=alt.X("day:O", axis=_days([each.day.isoformat() for each in found[0].days])),
         y=alt.Y("row:N", sort=names, axis=alt.Axis(title=None, labelLimit=110)),
@@ -96,9 +97,7 @@ def strips(found: Sequence[Calendar]) -> str:
     cells = base.mark_rect(stroke=COLOURS["paper"], strokeWidth=0.6).encode(
         color=alt.Color("fill:N", scale=None)
     )
-    marks = base.mark_text(
-        color=COLOURS["paper"], fontSize=max(5, min(11, step * 1.6)), fontWeight="bold"
-    ).encode(text="mark:N")
+    marks = base.mark_text(color=COLOURS["paper"], fontSize=11, fontWeight="bold").encode(text="mark:N")
     return svg(alt.layer(cells, marks).properties(width=step * days, height=24 * len(names)))
 
 

@@ -69,7 +69,7 @@ def svg(layers: Any) -> str:
         background="transparent",
         font="sans-serif",
         aria=False,
-        padding=4,
+        padding={"left": 12, "right": 6, "top": 4, "bottom": 4},
     ).configure_view(stroke=None).configure_axis(
         labelColor=ink, titleColor=soft, titleFontWeight="normal", domainColor=soft, tickColor=soft, gridColor=line,
         labelFontSize=11, titleFontSize=11,

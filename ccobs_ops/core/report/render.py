@@ -9,7 +9,7 @@ from typing import Any
 
 from ccobs_ops import __version__
 from ccobs_ops.core.exercise import Verdict
-from ccobs_ops.core.redaction import REDACT
+from ccobs_ops.core.redaction import REDACT, redact_document
 from ccobs_ops.core.report import drawing, figures, standards
 from ccobs_ops.core.report.model import Report
 from ccobs_ops.core.units import format_bytes, format_seconds
@@ -65,8 +65,8 @@ def markdown(report: Report) -> bytes:
 
 def as_json(report: Report) -> bytes:
     """The report's data; docs/json.md."""
-    text = json.dumps(report.to_json(), indent=1, ensure_ascii=False, allow_nan=False)
-    return REDACT(text).encode() + b"\n"
+    document = redact_document(report.to_json())
+    return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
 
 def opening(report: Report) -> str:
