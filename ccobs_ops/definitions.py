@@ -4,6 +4,7 @@
     etcd/<name>/snapshot → etcd/<name>/restore_drill;  etcd/<name>/health
     replication/<pair>/comparison, /canary, /sweep, /restore_<cluster>
     terraform/<root>/drift
+    recovery/report
 
     nightly_validation       schedule and job: all of it, and one older day of each PostgreSQL cluster
     postgres_backup          job: one backup, now
@@ -17,6 +18,7 @@
     terraform_scan           schedule (every ten minutes) and job: drift of every root
     terraform_remediate      job: put drift back, or accept it
     terraform_approve        job: approve a plan
+    recovery_report          schedule (each morning) and job: verifies the ledger, writes and signs the report
     watch                    sensor: agents, freshness, Dagster itself
     incidents                sensor: what the ledger gained, reduced to incidents
     remediation              sensor and job remediate_incident: the smallest repair that is allowed, looked at again
@@ -30,18 +32,21 @@ import dagster as dg
 from ccobs_ops.assets.etcd import etcd_assets
 from ccobs_ops.assets.postgres import postgres_assets
 from ccobs_ops.assets.replication import replication_assets
+from ccobs_ops.assets.report import report_assets
 from ccobs_ops.assets.terraform import terraform_assets
 from ccobs_ops.jobs.etcd import etcd_jobs
 from ccobs_ops.jobs.nightly import nightly_jobs
 from ccobs_ops.jobs.postgres import postgres_jobs
 from ccobs_ops.jobs.remediation import remediation_jobs
 from ccobs_ops.jobs.replication import replication_jobs
+from ccobs_ops.jobs.report import report_jobs
 from ccobs_ops.jobs.terraform import terraform_jobs
 from ccobs_ops.resources.core import CoreResource
 from ccobs_ops.resources.source import InventorySource
 from ccobs_ops.schedules.etcd import etcd_schedules
 from ccobs_ops.schedules.nightly import nightly_schedule
 from ccobs_ops.schedules.replication import sweep_schedule
+from ccobs_ops.schedules.report import report_schedule
 from ccobs_ops.schedules.terraform import terraform_schedule
 from ccobs_ops.sensors.alerts import alert_sensors
 from ccobs_ops.sensors.loop import loop_sensors
@@ -60,6 +65,7 @@ def defs() -> dg.Definitions:
             *etcd_assets(inventory, note=source.note),
             *replication_assets(inventory, note=source.note),
             *terraform_assets(inventory, note=source.note),
+            *report_assets(inventory, note=source.note),
         ],
         jobs=[
             *nightly,
@@ -67,6 +73,7 @@ def defs() -> dg.Definitions:
             *etcd_jobs(inventory),
             *replication_jobs(inventory),
             *terraform_jobs(inventory),
+            *report_jobs(),
             *remediation_jobs(inventory),
         ],
         schedules=[
@@ -74,6 +81,7 @@ def defs() -> dg.Definitions:
             *etcd_schedules(inventory, running=running),
             *([sweep_schedule(inventory, running=running)] if inventory.replication else []),
             *([terraform_schedule(inventory, running=running)] if inventory.terraform else []),
+            report_schedule(inventory, running=running),
         ],
         sensors=[
             *alert_sensors(inventory, running=running),

@@ -15,6 +15,7 @@ from pydantic import Field, PrivateAttr
 
 from ccobs_ops.inventory_alerts import Alerts
 from ccobs_ops.inventory_etcd import Etcd
+from ccobs_ops.inventory_evidence import Evidence, Report
 from ccobs_ops.inventory_incidents import Incidents
 from ccobs_ops.inventory_remediation import Remediation, Watch
 from ccobs_ops.inventory_replication import ReplicationPair
@@ -165,6 +166,7 @@ class Schedules(Model):
     terraform_scan: Cron = "*/10 * * * *"
     etcd_health: Cron = "*/5 * * * *"
     replication_sweep: Cron = "20 * * * *"
+    recovery_report: Cron = "0 6 * * *"
 
 
 class Inventory(Model):
@@ -182,6 +184,8 @@ class Inventory(Model):
     terraform: dict[Name, TerraformRoot] = {}
     etcd: dict[Name, Etcd] = {}
     replication: dict[Name, ReplicationPair] = {}
+    evidence: Evidence = Evidence()
+    report: Report = Report()
     incidents: Incidents = Incidents()
     remediation: Remediation = Remediation()
     watch: Watch = Watch()

@@ -50,6 +50,7 @@ def violations(inventory: Inventory, *, store_names: Collection[str]) -> Iterato
     yield from etcd_violations(inventory)
     for name, pair in inventory.replication.items():
         yield from _replication(("replication", name), pair, inventory, store_names)
+    yield from _evidence(inventory, store_names)
     yield from _repaired(inventory)
     yield from alerts_violations(inventory)
     if inventory.ledger is not None and _holds_password(inventory.ledger):
@@ -58,6 +59,31 @@ def violations(inventory: Inventory, *, store_names: Collection[str]) -> Iterato
             "a password is written down in the ledger's URL",
             "name where the URL is instead: env:NAME, file:PATH or secretsmanager:ARN",
             (("ledger",),),
+        )
+
+
+def _evidence(inventory: Inventory, store_names: Collection[str]) -> Iterator[Violation]:
+    """Evidence is copied to a store that is there and lets nobody remove it, and only once it is signed."""
+    found, where = inventory.evidence, ("evidence", "store")
+    if found.store is None:
+        return
+    if found.store not in store_names:
+        known = ", ".join(sorted(store_names)) or "none"
+        hint = did_you_mean(found.store, store_names) or f"known stores: {known}"
+        yield Violation(where, f"there is no store {found.store!r}", hint, (where,))
+    elif (store := inventory.stores.get(found.store)) is not None and store.object_lock is None:
+        yield Violation(
+            where,
+            f"the store {found.store!r} has no object_lock: whoever can write to it can remove the evidence",
+            f"add `object_lock: {{mode: COMPLIANCE, retain: 400d}}` to stores.{found.store}",
+            (where, ("stores", found.store, "object_lock")),
+        )
+    if found.key is None:
+        yield Violation(
+            where,
+            "evidence is copied, and there is no key that it is signed with",
+            "make one with `ccobs-ops evidence keygen FILE`, and name it as `key: file:FILE`",
+            (where, ("evidence", "key")),
         )
 
 

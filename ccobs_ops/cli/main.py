@@ -32,6 +32,8 @@ NOUNS = {
     "terraform": "Find drift, say what it does to recovery, put it back by approval.",
     "etcd": "Take snapshots of etcd, look at its health, restore it, prove that it restores.",
     "replication": "Is the other region really a copy, how far behind; repair it.",
+    "report": "One page for auditors and for the morning: what was proven, when, how fast.",
+    "evidence": "Verify that the ledger is as it was written; sign what it says.",
     "forecast": "How long a recovery will take, and when growth will break the promise.",
     "incident": "What is not proven now, since when, and who knows of it.",
     "watch": "Look at agents, freshness and Dagster itself; from cron where no daemon runs.",

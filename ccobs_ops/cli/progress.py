@@ -45,16 +45,17 @@ class Lines:
         self._lock = threading.Lock()
         self._phase = ""
         self._total: int | None = None
+        self._unit = "bytes"
         self._done = 0
         self._began = self._told = timer()
 
-    def begin(self, phase: str, total_bytes: int | None = None) -> None:
+    def begin(self, phase: str, total_bytes: int | None = None, *, unit: str = "bytes") -> None:
         """`phase` starts."""
         with self._lock:
-            self._phase, self._total, self._done = phase, total_bytes, 0
+            self._phase, self._total, self._done, self._unit = phase, total_bytes, 0, unit
             self._began = self._timer()
             if self._began - self._told >= self._every:
-                self._say(f"{phase} …" if total_bytes is None else f"{phase}, {format_bytes(total_bytes)} …")
+                self._say(f"{phase} …" if total_bytes is None else f"{phase}, {counted(total_bytes, unit)} …")
                 self._told = self._began
 
     def advance(self, count: int) -> None:
@@ -65,7 +66,7 @@ class Lines:
             if now - self._told < self._every:
                 return
             self._told = now
-            self._say(describe(self._phase, self._done, self._total, now - self._began))
+            self._say(describe(self._phase, self._done, self._total, now - self._began, unit=self._unit))
 
     def note(self, message: str) -> None:
         """Print `message`."""
@@ -76,19 +77,24 @@ class Lines:
         print(REDACT(line), file=self._stream, flush=True)
 
 
-def describe(phase: str, done: int, total: int | None, seconds: float) -> str:
+def describe(phase: str, done: int, total: int | None, seconds: float, *, unit: str = "bytes") -> str:
     """How far a phase is: `fetch: 1.2 GiB of 3.4 GiB (35 %), 88.1 MiB/s, 25.6 s left`."""
-    return f"{phase}: {told(done, total, seconds)}"
+    return f"{phase}: {told(done, total, seconds, unit=unit)}"
 
 
-def told(done: int, total: int | None, seconds: float) -> str:
-    """Bytes done in `seconds`, of how many, the rate, and the time left at that rate."""
+def counted(count: float, unit: str) -> str:
+    """So many bytes, or so many of another unit: `1.2 GiB`, `52,000 rows`."""
+    return format_bytes(count) if unit == "bytes" else f"{count:,.0f} {unit}"
+
+
+def told(done: int, total: int | None, seconds: float, *, unit: str = "bytes") -> str:
+    """What was done in `seconds`, of how much, the rate, and the time left at that rate."""
     rate = done / seconds if seconds > 0 else 0.0
-    text = format_bytes(done)
+    text = counted(done, unit)
     if total:
-        text += f" of {format_bytes(total)} ({min(100, done * 100 // total)} %)"
+        text += f" of {counted(total, unit)} ({min(100, done * 100 // total)} %)"
     if rate:
-        text += f", {format_bytes(rate)}/s"
+        text += f", {counted(rate, unit)}/s"
         if total and total > done:
             text += f", {format_seconds((total - done) / rate)} left"
     return text
@@ -102,14 +108,14 @@ class Bar:
         self._lock = threading.Lock()
         self._task: int | None = None
 
-    def begin(self, phase: str, total_bytes: int | None = None) -> None:
+    def begin(self, phase: str, total_bytes: int | None = None, *, unit: str = "bytes") -> None:
         """`phase` starts; the phase before it is over."""
         from rich.progress import TaskID
 
         with self._lock:
             if self._task is not None:
                 self._end(TaskID(self._task))
-            self._task = self._bars.add_task(phase, total=total_bytes)
+            self._task = self._bars.add_task(phase, total=total_bytes, unit=unit)
 
     def advance(self, count: int) -> None:
         """`count` more bytes are done."""
@@ -144,7 +150,7 @@ def _bars(stream: TextIO) -> Bars:
             total = None if task.total is None else int(task.total)
             if not task.completed and total is None:
                 return Text(format_seconds(seconds))
-            return Text(told(int(task.completed), total, seconds))
+            return Text(told(int(task.completed), total, seconds, unit=task.fields.get("unit", "bytes")))
 
     return Progress(
         TextColumn("{task.description}", markup=False),

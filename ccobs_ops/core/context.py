@@ -17,11 +17,14 @@ if TYPE_CHECKING:
 class Progress(Protocol):
     """Where long work reports to: a bar on a terminal, plain lines elsewhere, Dagster's log."""
 
-    def begin(self, phase: str, total_bytes: int | None = None) -> None:
-        """`phase` starts; `total_bytes` is what it will move, None where that is not known."""
+    def begin(self, phase: str, total_bytes: int | None = None, *, unit: str = "bytes") -> None:
+        """`phase` starts; `total_bytes` is what it will move, None where that is not known.
+
+        Where it moves something else than bytes, `unit` says what is counted, such as `rows`.
+        """
 
     def advance(self, count: int) -> None:
-        """`count` more bytes of the running phase are done. May be called from any thread."""
+        """`count` more bytes (or of its unit) of the running phase are done. May be called from any thread."""
 
     def note(self, message: str) -> None:
         """A line worth reading."""
@@ -30,7 +33,7 @@ class Progress(Protocol):
 class Silent:
     """Progress for callers that want none."""
 
-    def begin(self, phase: str, total_bytes: int | None = None) -> None:
+    def begin(self, phase: str, total_bytes: int | None = None, *, unit: str = "bytes") -> None:
         """Say nothing."""
 
     def advance(self, count: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
+from typing import Any
 from urllib.parse import quote
 
 MASK = "******"
@@ -79,3 +80,14 @@ class Redactor:
 
 REDACT = Redactor()
 """The process-wide redactor; whoever resolves a secret adds it here."""
+
+
+def redact_document(value: Any) -> Any:
+    """`value`, a JSON document, with every text in it redacted: redacting its text as a whole could leave no JSON."""
+    if isinstance(value, str):
+        return REDACT(value)
+    if isinstance(value, dict):
+        return {name: redact_document(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [redact_document(item) for item in value]
+    return value

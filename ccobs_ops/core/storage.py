@@ -226,6 +226,16 @@ class ObjectStore:
         except (ClientError, BotoCoreError) as error:
             raise self._translate(error, key, "could not be deleted") from error
 
+    def locked_until(self, key: str) -> datetime | None:
+        """Until when the store lets nobody remove the object; None where it is not locked."""
+        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+
+        try:
+            found = self._client.head_object(Bucket=self._config.bucket, Key=self._full(key))
+        except (ClientError, BotoCoreError) as error:
+            raise self._translate(error, key, "could not be looked at") from error
+        return found.get("ObjectLockRetainUntilDate")
+
     def etag_matches(self, stored: StoredObject, md5: str) -> bool | None:
         """Whether a listing's ETag agrees with the MD5 on record; None where an ETag says nothing (SSE-KMS, multipart)."""
         return stored.etag == md5 if self._comparable(stored.etag) else None

@@ -34,11 +34,11 @@ class LogProgress:
         self._lock = threading.Lock()
         self._start("", None)
 
-    def begin(self, phase: str, total_bytes: int | None = None) -> None:
+    def begin(self, phase: str, total_bytes: int | None = None, *, unit: str = "bytes") -> None:
         """Say that `phase` starts, and how much it has to move."""
         with self._lock:
-            self._start(phase, total_bytes)
-        self._log.info(phase if total_bytes is None else f"{phase}: {format_bytes(total_bytes)}")
+            self._start(phase, total_bytes, unit)
+        self._log.info(phase if total_bytes is None else f"{phase}: {self._counted(total_bytes)}")
 
     def advance(self, count: int) -> None:
         """Count bytes; a line every ten seconds."""
@@ -48,17 +48,20 @@ class LogProgress:
             if now - self._told < LOG_EVERY_SECONDS:
                 return
             self._told = now
-            total = f" of {format_bytes(self._total)}" if self._total else ""
-            rate = format_bytes(self._done / max(now - self._began, 0.001))
-            line = f"{self._phase}: {format_bytes(self._done)}{total}, {rate}/s"
+            total = f" of {self._counted(self._total)}" if self._total else ""
+            rate = self._counted(self._done / max(now - self._began, 0.001))
+            line = f"{self._phase}: {self._counted(self._done)}{total}, {rate}/s"
         self._log.info(line)
 
     def note(self, message: str) -> None:
         """Write `message`."""
         self._log.info(message)
 
-    def _start(self, phase: str, total: int | None) -> None:
-        self._phase, self._total, self._done = phase, total, 0
+    def _counted(self, count: float) -> str:
+        return format_bytes(count) if self._unit == "bytes" else f"{count:,.0f} {self._unit}"
+
+    def _start(self, phase: str, total: int | None, unit: str = "bytes") -> None:
+        self._phase, self._total, self._done, self._unit = phase, total, 0, unit
         self._began = self._told = self._timer()
 
 

@@ -1,0 +1,1 @@
+"""Evidence that others can check: the ledger's chain verified, and what it says signed as in-toto statements."""
