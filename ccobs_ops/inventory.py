@@ -13,6 +13,7 @@ from typing import Literal
 
 from pydantic import Field, PrivateAttr
 
+from ccobs_ops.inventory_drills import Drill
 from ccobs_ops.inventory_etcd import Etcd
 from ccobs_ops.inventory_replication import ReplicationPair
 from ccobs_ops.inventory_terraform import TerraformRoot
@@ -179,6 +180,7 @@ class Inventory(Model):
     terraform: dict[Name, TerraformRoot] = {}
     etcd: dict[Name, Etcd] = {}
     replication: dict[Name, ReplicationPair] = {}
+    drills: dict[Name, Drill] = {}
 
     _path: Path = PrivateAttr(default=Path("inventory.yaml"))
 

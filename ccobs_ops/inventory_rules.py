@@ -16,6 +16,7 @@ from ccobs_ops.inventory import Credentials, Inventory, Postgres, Store
 from ccobs_ops.inventory_etcd import Etcd
 from ccobs_ops.inventory_problems import Key, Violation, did_you_mean
 from ccobs_ops.inventory_replication import ReplicationPair
+from ccobs_ops.inventory_rules_drills import drill_violations
 from ccobs_ops.inventory_rules_etcd import etcd_violations
 from ccobs_ops.inventory_terraform import TerraformRoot
 
@@ -49,6 +50,7 @@ def violations(inventory: Inventory, *, store_names: Collection[str]) -> Iterato
     yield from etcd_violations(inventory)
     for name, pair in inventory.replication.items():
         yield from _replication(("replication", name), pair, inventory, store_names)
+    yield from drill_violations(inventory, store_names=store_names)
     if inventory.ledger is not None and _holds_password(inventory.ledger):
         yield Violation(
             ("ledger",),

@@ -32,6 +32,7 @@ NOUNS = {
     "terraform": "Find drift, say what it does to recovery, put it back by approval.",
     "etcd": "Take snapshots of etcd, look at its health, restore it, prove that it restores.",
     "replication": "Is the other region really a copy, how far behind; repair it.",
+    "drill": "Rehearse a disaster as one plan: restored in order, measured, cleaned up.",
     "ledger": "Read back what was found.",
     "lab": "A small estate of real servers on this machine, and faults to inject.",
     "demo": "One nightly validation on a fresh lab, through Dagster.",
