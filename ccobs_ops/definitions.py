@@ -4,6 +4,7 @@
     etcd/<name>/snapshot → etcd/<name>/restore_drill;  etcd/<name>/health
     replication/<pair>/comparison, /canary, /sweep, /restore_<cluster>
     terraform/<root>/drift
+    drill/<name>/drill
 
     nightly_validation       schedule and job: all of it, and one older day of each PostgreSQL cluster
     postgres_backup          job: one backup, now
@@ -18,16 +19,20 @@
     terraform_drift          sensor: proposes or repairs, as each root's policy says
     terraform_remediate      job: put drift back, or accept it
     terraform_approve        job: approve a plan
+    dr_drill                 job, and a schedule for each drill that has one: a disaster, rehearsed
+    dr_approve               job: approve a drill that waits for it
 
 Nothing but the inventory is read to load this, and no server has to be up.
 """
 
 import dagster as dg
 
+from ccobs_ops.assets.drill import drill_assets
 from ccobs_ops.assets.etcd import etcd_assets
 from ccobs_ops.assets.postgres import postgres_assets
 from ccobs_ops.assets.replication import replication_assets
 from ccobs_ops.assets.terraform import terraform_assets
+from ccobs_ops.jobs.drill import drill_jobs
 from ccobs_ops.jobs.etcd import etcd_jobs
 from ccobs_ops.jobs.nightly import nightly_jobs
 from ccobs_ops.jobs.postgres import postgres_jobs
@@ -35,6 +40,7 @@ from ccobs_ops.jobs.replication import replication_jobs
 from ccobs_ops.jobs.terraform import terraform_jobs
 from ccobs_ops.resources.core import CoreResource
 from ccobs_ops.resources.source import InventorySource
+from ccobs_ops.schedules.drill import drill_schedules
 from ccobs_ops.schedules.etcd import etcd_schedules
 from ccobs_ops.schedules.nightly import nightly_schedule
 from ccobs_ops.schedules.replication import sweep_schedule
@@ -57,6 +63,7 @@ def defs() -> dg.Definitions:
             *etcd_assets(inventory, note=source.note),
             *replication_assets(inventory, note=source.note),
             *terraform_assets(inventory, note=source.note),
+            *drill_assets(inventory, note=source.note),
         ],
         jobs=[
             *nightly,
@@ -64,10 +71,12 @@ def defs() -> dg.Definitions:
             *etcd_jobs(inventory),
             *replication_jobs(inventory),
             *terraform_jobs(inventory),
+            *drill_jobs(inventory),
         ],
         schedules=[
             *([nightly_schedule(inventory, running=running)] if nightly else []),
             *etcd_schedules(inventory, running=running),
+            *drill_schedules(inventory, running=running),
             *([sweep_schedule(inventory, running=running)] if inventory.replication else []),
             *([terraform_schedule(inventory, running=running)] if inventory.terraform else []),
         ],

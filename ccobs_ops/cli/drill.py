@@ -227,10 +227,10 @@ def _print_plan(planned: DrillPlan, ready: Claim) -> None:
     out.print(Text(planned.scenario.told))
     out.print()
     steps = output.table()
-    for title in ("step", "target", "after"):
+    for title in ("step", "after"):
         steps.add_column(title, overflow="fold")
     for step in planned.steps:
-        steps.add_row(step.name, step.target, ", ".join(step.needs) or "declared")
+        steps.add_row(step.name, ", ".join(step.needs) or "declared")
     out.print(Padding(steps, (0, 0, 0, 2), expand=False))
     out.print()
     for layer in planned.layers:

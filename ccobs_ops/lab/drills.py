@@ -9,7 +9,13 @@ from ccobs_ops.lab.s3 import aws_region
 
 VAULT_STORE = "vault"
 OBJECTS = "replication/artifacts"
-PROMISE = {"rto": "2m", "rpo": "5m"}
+PROMISES = {
+    "ransomware": "26h",
+    "etcd_quorum_loss": "75m",
+    "region_loss": "75m",
+    "control_plane_and_data": "75m",
+}
+"""The RPO of drills that go back to a backup or a snapshot; the others' is five minutes."""
 _ROWS: dict[str, Any] = {
     "name": "messages",
     "target": TARGET,
@@ -82,5 +88,8 @@ def drills(plan: Plan, document: dict[str, Any]) -> dict[str, Any]:
             ],
             "probes": [_ROWS, _ORPHANS, _HEALTH],
         }
-    rest = {"objectives": PROMISE, "owners": ["team:observatory"]}
-    return {name: drill | rest for name, drill in found.items()}
+    return {
+        name: drill
+        | {"objectives": {"rto": "2m", "rpo": PROMISES.get(name, "5m")}, "owners": ["team:observatory"]}
+        for name, drill in found.items()
+    }

@@ -1,7 +1,7 @@
-"""The lab's immutable copy of the archives: whatever is finished in `us` is put into a locked bucket of `eu`, again and again.
+"""The lab's immutable copy of the archives: whatever is finished in `us` is put into a locked bucket of `eu`.
 
-`python -m ccobs_ops.lab.vault --inventory FILE`. It stands for replication into a locked bucket of a backup account: nothing that is
-there can be changed or removed before its retention ends, by whoever holds the keys of the estate.
+`python -m ccobs_ops.lab.vault --inventory FILE`. It stands for replication into a locked bucket of a backup account: nothing
+that is there can be changed or removed before its retention ends, by whoever holds the keys of the estate.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Who allowed a drill to run, where its inventory asks for that: proposed, approved by somebody else, used once. In the ledger.
+"""Who allowed a drill to run, where its inventory asks for that: proposed, approved by somebody else, used once.
 
 An approval is of one plan: the same targets, stores, moment and transaction. It expires.
 """

@@ -12,7 +12,6 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
 
 from ccobs_ops.core.drill.step import Kind, Outcome, Result, Step
 from ccobs_ops.core.errors import OpsError, UnknownError
@@ -20,8 +19,6 @@ from ccobs_ops.core.exercise import Verdict
 from ccobs_ops.core.redaction import REDACT
 
 Action = Callable[[], Outcome]
-Ended = tuple[Step, Outcome, BaseException | None]
-T = TypeVar("T")
 _POLL_SECONDS = 0.2
 
 
@@ -41,77 +38,94 @@ def perform(
     `abandon` is called with the reason: it must make every running action end soon. An error that no step expects is
     raised again once all has ended.
     """
-    running: dict[str, threading.Thread] = {}
-    started: dict[str, float] = {}
-    results: dict[str, Result] = {}
-    ended: queue.SimpleQueue[Ended] = queue.SimpleQueue()
-    unexpected: list[BaseException] = []
-    abandoned = False
-
-    def settle(at: float) -> None:
-        """Start what can start now, and pass over what never can; `at` is the offset of this moment."""
-        moved = True
-        while moved:
-            moved = False
-            for step in steps:
-                if step.name in results or step.name in running or any(n not in results for n in step.needs):
-                    continue
-                moved = True
-                lacking = [n for n in step.needs if results[n].outcome.verdict is not Verdict.PASSED]
-                if step.kind is not Kind.CLEANUP and (lacking or abandoned):
-                    why = f"not started: {lacking[0]} did not pass" if lacking else "not started: abandoned"
-                    _settled(Result(step, Outcome(Verdict.UNKNOWN, why)))
-                    continue
-                started[step.name] = at
-                thread = threading.Thread(
-                    target=_run, args=(step, actions[step.name], ended), name=step.name, daemon=True
-                )
-                running[step.name] = thread
-                thread.start()
-
-    def _settled(result: Result) -> None:
-        results[result.step.name] = result
-        tell(result)
-
-    def take(item: Ended) -> None:
-        step, outcome, error = item
-        at = timer() - began
-        running.pop(step.name).join()
-        if error is not None:
-            unexpected.append(error)
-        _settled(Result(step, outcome, started[step.name], at))
-        settle(at)
-
+    engine = _Engine(steps, actions, timer, began, tell)
     try:
-        settle(0.0)
-        while running:
-            if not abandoned and timer() - began > deadline:
-                abandoned = True
+        engine.settle(0.0)
+        while engine.running:
+            if not engine.abandoned and timer() - began > deadline:
+                engine.abandoned = True
                 abandon(f"the drill ran for longer than its deadline of {deadline:.0f} s")
-            try:
-                item = ended.get(timeout=_POLL_SECONDS)
-            except queue.Empty:
-                continue
-            take(item)
+            engine.take(_POLL_SECONDS)
     except BaseException:
-        abandoned = True
+        engine.abandoned = True
         abandon("the drill was interrupted")
-        while running:
-            take(ended.get())
+        while engine.running:
+            engine.take(None)
         raise
-    if unexpected:
-        raise unexpected[0]
-    return {step.name: results[step.name] for step in steps}
+    if engine.unexpected:
+        raise engine.unexpected[0]
+    return {step.name: engine.results[step.name] for step in steps}
 
 
-def _run(step: Step, action: Action, ended: queue.SimpleQueue[Ended]) -> None:
-    try:
-        ended.put((step, action(), None))
-    except OpsError as error:
-        ended.put((step, refused(error), None))
-    except BaseException as error:  # noqa: BLE001 - raised again by `perform`
-        told = f"the step did not finish: {REDACT(repr(error))}"
-        ended.put((step, Outcome(Verdict.UNKNOWN, told), error))
+class _Engine:
+    """The steps that run, and what came of the others. Only one thread calls its methods."""
+
+    def __init__(
+        self,
+        steps: Sequence[Step],
+        actions: Mapping[str, Action],
+        timer: Callable[[], float],
+        began: float,
+        tell: Callable[[Result], None],
+    ) -> None:
+        self._steps = steps
+        self._actions = actions
+        self._timer = timer
+        self._began = began
+        self._tell = tell
+        self._started: dict[str, float] = {}
+        self._ended: queue.SimpleQueue[tuple[Step, Outcome, BaseException | None]] = queue.SimpleQueue()
+        self.running: dict[str, threading.Thread] = {}
+        self.results: dict[str, Result] = {}
+        self.unexpected: list[BaseException] = []
+        self.abandoned = False
+
+    def settle(self, at: float) -> None:
+        """Start what can start now, and pass over what never can; `at` is the offset of this moment in seconds."""
+        while waiting := [step for step in self._steps if self._may_be_decided(step)]:
+            for step in waiting:
+                lacking = [n for n in step.needs if self.results[n].outcome.verdict is not Verdict.PASSED]
+                if step.kind is not Kind.CLEANUP and (lacking or self.abandoned):
+                    why = f"{lacking[0]} did not pass" if lacking else "the drill was given up"
+                    self._keep(Result(step, Outcome(Verdict.UNKNOWN, f"not started: {why}")))
+                else:
+                    self._start(step, at)
+
+    def take(self, timeout: float | None) -> None:
+        """Wait up to `timeout` seconds for a step to end, and start what waited for it."""
+        try:
+            step, outcome, error = self._ended.get(timeout=timeout)
+        except queue.Empty:
+            return
+        at = self._timer() - self._began
+        self.running.pop(step.name).join()
+        if error is not None:
+            self.unexpected.append(error)
+        self._keep(Result(step, outcome, self._started[step.name], at))
+        self.settle(at)
+
+    def _may_be_decided(self, step: Step) -> bool:
+        known = step.name in self.results or step.name in self.running
+        return not known and all(need in self.results for need in step.needs)
+
+    def _start(self, step: Step, at: float) -> None:
+        self._started[step.name] = at
+        thread = threading.Thread(target=self._run, args=(step,), name=step.name, daemon=True)
+        self.running[step.name] = thread
+        thread.start()
+
+    def _keep(self, result: Result) -> None:
+        self.results[result.step.name] = result
+        self._tell(result)
+
+    def _run(self, step: Step) -> None:
+        try:
+            self._ended.put((step, self._actions[step.name](), None))
+        except OpsError as error:
+            self._ended.put((step, refused(error), None))
+        except BaseException as error:  # noqa: BLE001 - raised again by `perform`
+            told = f"the step did not finish: {REDACT(repr(error))}"
+            self._ended.put((step, Outcome(Verdict.UNKNOWN, told), error))
 
 
 def refused(error: OpsError) -> Outcome:

@@ -1,7 +1,7 @@
 """A restored layer of a drill that stays up while the drill uses it.
 
-The restore, its proofs and its removal are one call of the function that proves the target every night; it runs in a thread of
-its own (a restored server dies with the thread that started it) and reports here how far it is.
+The restore, its proofs and its removal are one call of the function that proves the target every night; it runs in a thread
+of its own (a restored server dies with the thread that started it) and reports here how far it is.
 """
 
 from __future__ import annotations

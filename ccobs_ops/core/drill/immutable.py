@@ -1,8 +1,8 @@
 """A store as it was at a moment, through its immutable versions alone: what is left after everything else was destroyed.
 
-Whoever deletes an object or writes over it puts a new version or a delete marker on top; a version under object lock stays below
-it until its retention ends. Every byte that is read here comes from a version that was written by that moment, and whose lock the
-store itself states in the very answer that carries the bytes.
+Whoever deletes an object or writes over it puts a new version or a delete marker on top; a version under object lock stays
+below it until its retention ends. Every byte that is read here comes from a version that was written by that moment, and
+whose lock the store itself states in the very answer that carries the bytes.
 """
 
 from __future__ import annotations

@@ -48,8 +48,8 @@ def rehearse_objects(
 ) -> Exercise:
     """Show that the objects of pair `name` can be had from `store` as they were `at` a moment (now without it).
 
-    Claims `restored` (every key that is there has a version of that moment, or none was written over), `content` (a sample was
-    read and is what was stored), `rpo` where canaries tell it. Recorded as `drill_restore` of `replication/NAME`.
+    Claims `restored` (every key that is there has a version of that moment, or none was written over), `content` (a sample
+    was read and is what was stored), `rpo` where canaries tell it. Recorded as `drill_restore` of `replication/NAME`.
     """
     pair = ctx.inventory.replication[name]
 
@@ -87,7 +87,7 @@ def survey(side: Lister, at: datetime | None, canary_prefix: str) -> Tally:
     tally = Tally()
     dice = random.Random()
     for key, found in groups(side):
-        version = found[0] if at is None else next((each for each in found if each.modified <= at), None)
+        version = found[0] if at is None else next((each for each in found if _time(each) <= at), None)
         if version is None:
             tally.later += 1
             # without versions, what was written later may have replaced something that nobody can bring back
@@ -96,7 +96,7 @@ def survey(side: Lister, at: datetime | None, canary_prefix: str) -> Tally:
         elif version.delete_marker:
             tally.deleted += 1
         elif key.startswith(canary_prefix):
-            if tally.canary is None or version.modified >= tally.canary[1].modified:
+            if tally.canary is None or _time(version) >= _time(tally.canary[1]):
                 tally.canary = (key, version)
         else:
             tally.objects += 1
@@ -108,6 +108,11 @@ def survey(side: Lister, at: datetime | None, canary_prefix: str) -> Tally:
             elif (place := dice.randrange(tally.objects)) < SAMPLE:
                 tally.drawn[place] = (key, version)
     return tally
+
+
+def _time(version: Seen) -> datetime:
+    """When it was written; one that does not say is taken for the oldest."""
+    return version.modified or datetime.min.replace(tzinfo=UTC)
 
 
 def _restored(rec: Recorder, tally: Tally, side: Lister, at: datetime | None) -> None:
@@ -206,7 +211,7 @@ def _rpo(
     else:
         key, version = tally.canary
         written = {each.key: each.written_at for each in Arrivals(ctx.ledger, f"replication/{name}").stored()}
-        moment = written.get(key, version.modified)
+        moment = written.get(key, _time(version))
         if at is not None:
             moment = min(moment, at)
     lost = max(0.0, (lost_at - moment).total_seconds())

@@ -1,7 +1,7 @@
 """The exercise `drill`: several restores as one plan, from declared to service ready, measured step by step.
 
-Precheck → restore each → verify each → probe the service → scan for drift → clean up. Every restore is the one that proves its
-target every night, into a sandbox of its own that a reaper ends if this process is killed.
+Precheck → restore each → verify each → probe the service → scan for drift → clean up. Every restore is the one that proves
+its target every night, into a sandbox of its own that a reaper ends if this process is killed.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ def drill(
 ) -> Exercise:
     """Run the drill `name` (or another `scenario` on its targets) and record it as capability `drill` of `drill/NAME`.
 
-    Claims `ready`, `approved` where it is asked for, each step by its name, `rto`, `rpo`, and what the scenario proves. Nothing
-    restored is left. Raises RefusedError for a dry run (`plan` says what it would do), UsageError for wrong usage.
+    Claims `ready`, `approved` where it is asked for, each step by its name, `rto`, `rpo`, and what the scenario proves.
+    Nothing restored is left. Raises RefusedError for a dry run (`plan` says what it would do), UsageError for wrong usage.
     """
     planned = plan(ctx.inventory, name, scenario=scenario)
     permit("drill", planned.target, allowed=("drill",), dry_run=dry_run, confirmation=planned.target)
@@ -196,7 +196,7 @@ class _Drill:
 
 
 class _Quiet:
-    """Progress of one layer among several: nothing is shown, and a drill that was given up ends here."""
+    """Progress of one layer among several: only the drill's own steps are shown, and one that was given up ends here."""
 
     def __init__(self, check: Callable[[], None]) -> None:
         self._check = check

@@ -86,7 +86,7 @@ class Result:
 
 
 def service_ready_with(steps: Iterable[Step]) -> tuple[str, ...]:
-    """The steps that the service is ready with once all of them PASSED: those that no other needs, but what comes afterwards."""
+    """The steps that the service is ready with once all of them PASSED: those before it that no other one needs."""
     before = [step for step in steps if step.kind not in AFTERWARDS]
     needed = {need for step in before for need in step.needs}
     return tuple(step.name for step in before if step.name not in needed)

@@ -50,7 +50,7 @@ def facts(exercise: Exercise) -> list[tuple[str, str]]:
     """What stands above the timeline: who, why, when, how long, how much."""
     told = exercise.details
     rto, rpo = told.get("rto_seconds"), told.get("rpo_seconds")
-    rows = [
+    return [
         ("scenario", str(told.get("scenario", ""))),
         (
             "declared",
@@ -62,7 +62,6 @@ def facts(exercise: Exercise) -> list[tuple[str, str]]:
         ("RPO", format_seconds(rpo) if rpo is not None else "not known"),
         ("critical path", " → ".join(told.get("critical_path", ())) or "none"),
     ]
-    return rows
 
 
 def markdown(exercise: Exercise) -> str:

@@ -10,7 +10,7 @@ from datetime import date, datetime
 
 from ccobs_ops.core.attempt import attempt
 from ccobs_ops.core.context import Context
-from ccobs_ops.core.exercise import Claim, Exercise, Phase, Recorder, failed, passed, rfc3339
+from ccobs_ops.core.exercise import Claim, Exercise, Phase, Recorder, Verdict, failed, passed, rfc3339
 from ccobs_ops.core.postgres import proof
 from ccobs_ops.core.postgres.archive import Archive
 from ccobs_ops.core.postgres.choose import choose
@@ -46,7 +46,7 @@ def validate(
 
     `seed` makes the choice repeatable; `day` keeps it inside one UTC day; `store` reads the copy of the archive there,
     which is recorded as capability `replica_validation`: it says nothing of the target's own store. With a `rehearsal` it is
-    one layer of a drill (`drill_restore`): that says where to stop, waits while the copy is used, and asks production nothing.
+    one layer of a drill (`drill_restore`): that says where to stop, waits while the copy is used, and never asks production.
     Claims `exact`, `rpo`, `rto`, `isolated`, `data_checks`, `intact`, `writable` as the inventory asks for. Nothing of the
     sandbox is left. Raises UsageError for an unknown cluster or store.
     """
@@ -135,11 +135,15 @@ class _Validation:
             if self.cluster.config.validation.promote:
                 proof.prove_writable(self.rec, copy)
             if self.rehearsal is not None:
+                if any(part.verdict is not Verdict.PASSED for part in parts):
+                    proof.conclude_intact(self.rec, parts)  # the drill must not go on with it
+                    parts = []
                 self.rehearsal.proven(self.rec, copy)
             if self.cluster.config.validation.checksums:
                 copy.stop()
                 parts.append(proof.prove_checksums(self.rec, self.tools, copy, self.user))
-        proof.conclude_intact(self.rec, parts)
+        if not any(claim.name == "intact" for claim in self.rec.claims):
+            proof.conclude_intact(self.rec, parts)
         self._bound()
         point = rfc3339(end.last_commit_at) if end.last_commit_at else format_lsn(end.replay_lsn)
         count = f", {result.present} of {result.expected} canaries present, none later" if result else ""

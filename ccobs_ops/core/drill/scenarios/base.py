@@ -10,7 +10,7 @@ from ccobs_ops.core.drill.situation import Point, Situation
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A disaster: `told` in a sentence; `settle` decides where its layers are restored to, and raises OpsError where they cannot.
+    """A disaster: `told` in a sentence; `settle` decides where its layers are restored to; it raises OpsError if they cannot.
 
     `requires` are keys of the drill that it needs; `extract` brings one table back out of the restored copy; `proves` is the
     claim that it adds about the whole drill, and what that says.

@@ -1,7 +1,8 @@
 """Control plane and data come back together: PostgreSQL, etcd and objects at one moment.
 
-etcd can be restored to its snapshots only, so a snapshot's end is the moment; the newest is chosen that the other layers can
-meet. PostgreSQL replays to exactly that moment, objects are taken as their versions were then. No such moment fails the drill.
+etcd can be restored to its snapshots only, so a snapshot's end is the moment; the newest is chosen that the other layers
+can meet. PostgreSQL replays to exactly that moment, objects are taken as their versions were then. Without such
+a moment the drill fails.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ PROOFS = {
 }
 """Exercises that restored a backup; which one stands in their details."""
 _NAMED = {"postgres": "backup_id", "etcd": "snapshot_id"}
+_PROVE = {"postgres": "postgres validate", "etcd": "etcd drill"}
 _LOOK_BACK = 10_000
 
 
@@ -71,7 +72,7 @@ def _newest(situation: Situation, noun: str, name: str, store: str) -> tuple[str
             f"{len(immutable)} backups in store {store!r} are immutable, and none of them was ever restored and proven",
             code="backup_not_verified",
             subject=f"{noun}/{name}",
-            hint=f"prove one first: ccobs-ops {'postgres validate' if noun == 'postgres' else 'etcd drill'} {name} --store {store}",
+            hint=f"prove one first: ccobs-ops {_PROVE[noun]} {name} --store {store}",
         )
     return max(fitting, key=lambda each: each[1])
 

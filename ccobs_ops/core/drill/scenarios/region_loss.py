@@ -1,7 +1,7 @@
 """A region is gone: everything is restored from what the other region has.
 
-Every address of the lost region is replaced by a port of this host that nobody listens on, so that a read of it, or a question to
-it, would fail the drill at once.
+Every address of the lost region is replaced by a port of this host that nobody listens on, so that a read of it, or a
+question to it, would fail the drill at once.
 """
 
 from __future__ import annotations
