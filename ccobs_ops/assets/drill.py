@@ -1,6 +1,6 @@
 """The drills, one asset each: `drill/<name>/drill` is there when the drill ran and every claim held."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -160,7 +160,7 @@ def _report(name: str, planned: DrillPlan, exercise: Exercise) -> Iterator[Event
     )
 
 
-def report_metadata(exercise: Exercise) -> Mapping[str, dg.MetadataValue[Any]]:
+def report_metadata(exercise: Exercise) -> dict[str, dg.MetadataValue[Any]]:
     """The timeline of a drill as markdown, and its critical path."""
     if not exercise.details.get("steps"):
         return {}
