@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -85,7 +85,7 @@ def adds_up(exercise: Exercise, estate: Estate) -> None:
     found, path = steps(exercise), exercise.details["critical_path"]
     assert path[0] == "precheck"
     assert sum(found[name].seconds for name in path) == pytest.approx(exercise.measurements["rto_seconds"])
-    for one, two in zip(path, path[1:], strict=False):
+    for one, two in pairwise(path):
         assert found[one].finished_seconds == found[two].started_seconds
     [kept] = estate.ctx.ledger.find(exercise.id)
     assert kept.to_json() == json.loads(json.dumps(exercise.to_json()))
@@ -132,14 +132,12 @@ def test_rows_that_were_deleted_come_back_as_they_were_before_the_transaction(es
     assert row is not None
     assert row[0] == before > 0
     probe = {"name": "back", "target": "postgres/observatory", "expect": before}
+    probe["sql"] = "select count(*) from tool_calls where id <= 100"
     ctx = changed(
         estate.ctx,
         "accidental_delete",
         table="public.tool_calls",
-        probes=tuple(
-            estate.ctx.inventory.drills["accidental_delete"].probes[0].model_copy(update=probe | {"sql": sql})
-            for sql in ("select count(*) from tool_calls where id <= 100",)
-        ),
+        probes=(estate.ctx.inventory.drills["accidental_delete"].probes[0].model_copy(update=probe),),
     )
     estate.await_archived(estate.now())
     found = run(ctx, "accidental_delete", transaction=row[1])
@@ -231,11 +229,9 @@ def test_layers_that_cannot_meet_fail_before_anything_is_restored(estate: Estate
 def test_objects_written_over_without_versions_cannot_go_back(estate: Estate) -> None:
     """A bucket that keeps no versions is a layer that cannot meet the others at a moment of the past."""
     drill = estate.ctx.inventory.drills["control_plane_and_data"]
-    others = drill.targets[:2]
+    etcd = drill.targets[1].model_copy(update={"needs": ()})
     objects = drill.targets[2].model_copy(update={"target": "replication/backups", "store": "us"})
-    ctx = changed(
-        estate.ctx, "control_plane_and_data", targets=(*others, objects), proof_age=timedelta(days=9)
-    )
+    ctx = changed(estate.ctx, "control_plane_and_data", targets=(etcd, objects), probes=())
     found = run(ctx, "control_plane_and_data")
     assert found.verdict is Verdict.FAILED
     restored = estate.ctx.ledger.latest("replication/backups", "drill_restore")
@@ -306,9 +302,6 @@ def test_killed_in_the_middle_it_leaves_nothing(estate: Estate) -> None:
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
     wait_for(lambda: not estate.sandboxes(), 30, "the reaper")
-    assert not list(Path("/proc").glob("nothing"))
-    again = run(changed(estate.ctx, "etcd_quorum_loss", probes=()), "etcd_quorum_loss")
-    assert again.verdict is Verdict.PASSED, why(again)
 
 
 def test_a_region_is_lost_with_all_its_processes(estate: Estate) -> None:
@@ -316,7 +309,7 @@ def test_a_region_is_lost_with_all_its_processes(estate: Estate) -> None:
     now = datetime.now(UTC)
     time.sleep(3)  # let eu have what was written by then
     for service in LOST:
-        estate.lab.stop_service(service)
+        estate.lab.kill_service(service)
     found = run(changed(estate.ctx, "region_loss"), "region_loss", at=now)
     assert found.verdict is Verdict.PASSED, why(found)
     adds_up(found, estate)
@@ -327,5 +320,3 @@ def test_a_region_is_lost_with_all_its_processes(estate: Estate) -> None:
     beside = steps(found)
     restores = [result for name, result in beside.items() if name.startswith("restore_")]
     assert len({result.started_seconds for result in restores}) == 1  # side by side
-    local = run(changed(estate.ctx, "database_loss"), "database_loss")
-    assert local.verdict is not Verdict.PASSED  # its own store went with the region

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -207,7 +208,7 @@ def test_the_durations_on_the_critical_path_add_up_to_the_end() -> None:
     assert path[0] == "precheck"
     assert path[-1] == "probe"
     assert sum(results[name].seconds for name in path) == pytest.approx(results["probe"].finished_seconds)
-    for one, two in zip(path, path[1:], strict=False):
+    for one, two in pairwise(path):
         assert results[one].finished_seconds == results[two].started_seconds
     assert results["cleanup"].finished_seconds == pytest.approx(18.5)
 

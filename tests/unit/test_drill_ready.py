@@ -165,7 +165,7 @@ def test_nothing_after_the_disaster_is_taken() -> None:
 
 
 def test_layers_that_cannot_meet_are_named() -> None:
-    with pytest.raises(DamagedError, match="postgres/main cannot be restored to .*its window") as caught:
+    with pytest.raises(DamagedError, match=r"postgres/main cannot be restored to .*its window") as caught:
         meet([PG, ETCD], {"main": view((5, 10))}, {"control": snapshots(2, 12)}, at(60), SECONDS)
     assert caught.value.code == "layers_cannot_meet"
 
