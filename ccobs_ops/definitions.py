@@ -5,6 +5,7 @@
     replication/<pair>/comparison, /canary, /sweep, /restore_<cluster>
     terraform/<root>/drift
     recovery/report
+    drill/<name>/drill
 
     nightly_validation       schedule and job: all of it, and one older day of each PostgreSQL cluster
     postgres_backup          job: one backup, now
@@ -23,17 +24,21 @@
     incidents                sensor: what the ledger gained, reduced to incidents
     remediation              sensor and job remediate_incident: the smallest repair that is allowed, looked at again
     alerts                   sensor: tells people what is open, over the inventory's channels
+    dr_drill                 job, and a schedule for each drill that has one: a disaster, rehearsed
+    dr_approve               job: approve a drill that waits for it
 
 Nothing but the inventory is read to load this, and no server has to be up.
 """
 
 import dagster as dg
 
+from ccobs_ops.assets.drill import drill_assets
 from ccobs_ops.assets.etcd import etcd_assets
 from ccobs_ops.assets.postgres import postgres_assets
 from ccobs_ops.assets.replication import replication_assets
 from ccobs_ops.assets.report import report_assets
 from ccobs_ops.assets.terraform import terraform_assets
+from ccobs_ops.jobs.drill import drill_jobs
 from ccobs_ops.jobs.etcd import etcd_jobs
 from ccobs_ops.jobs.nightly import nightly_jobs
 from ccobs_ops.jobs.postgres import postgres_jobs
@@ -43,6 +48,7 @@ from ccobs_ops.jobs.report import report_jobs
 from ccobs_ops.jobs.terraform import terraform_jobs
 from ccobs_ops.resources.core import CoreResource
 from ccobs_ops.resources.source import InventorySource
+from ccobs_ops.schedules.drill import drill_schedules
 from ccobs_ops.schedules.etcd import etcd_schedules
 from ccobs_ops.schedules.nightly import nightly_schedule
 from ccobs_ops.schedules.replication import sweep_schedule
@@ -66,6 +72,7 @@ def defs() -> dg.Definitions:
             *replication_assets(inventory, note=source.note),
             *terraform_assets(inventory, note=source.note),
             *report_assets(inventory, note=source.note),
+            *drill_assets(inventory, note=source.note),
         ],
         jobs=[
             *nightly,
@@ -75,10 +82,12 @@ def defs() -> dg.Definitions:
             *terraform_jobs(inventory),
             *report_jobs(),
             *remediation_jobs(inventory),
+            *drill_jobs(inventory),
         ],
         schedules=[
             *([nightly_schedule(inventory, running=running)] if nightly else []),
             *etcd_schedules(inventory, running=running),
+            *drill_schedules(inventory, running=running),
             *([sweep_schedule(inventory, running=running)] if inventory.replication else []),
             *([terraform_schedule(inventory, running=running)] if inventory.terraform else []),
             report_schedule(inventory, running=running),

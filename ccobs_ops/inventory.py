@@ -14,6 +14,7 @@ from typing import Literal
 from pydantic import Field, PrivateAttr
 
 from ccobs_ops.inventory_alerts import Alerts
+from ccobs_ops.inventory_drills import Drill
 from ccobs_ops.inventory_etcd import Etcd
 from ccobs_ops.inventory_evidence import Evidence, Report
 from ccobs_ops.inventory_incidents import Incidents
@@ -190,6 +191,7 @@ class Inventory(Model):
     remediation: Remediation = Remediation()
     watch: Watch = Watch()
     alerts: Alerts = Alerts()
+    drills: dict[Name, Drill] = {}
 
     _path: Path = PrivateAttr(default=Path("inventory.yaml"))
 

@@ -17,6 +17,7 @@ from ccobs_ops.inventory_etcd import Etcd
 from ccobs_ops.inventory_problems import Key, Violation, did_you_mean
 from ccobs_ops.inventory_replication import ReplicationPair
 from ccobs_ops.inventory_rules_alerts import alerts_violations
+from ccobs_ops.inventory_rules_drills import drill_violations
 from ccobs_ops.inventory_rules_etcd import etcd_violations
 from ccobs_ops.inventory_terraform import TerraformRoot
 
@@ -53,6 +54,7 @@ def violations(inventory: Inventory, *, store_names: Collection[str]) -> Iterato
     yield from _evidence(inventory, store_names)
     yield from _repaired(inventory)
     yield from alerts_violations(inventory)
+    yield from drill_violations(inventory, store_names=store_names)
     if inventory.ledger is not None and _holds_password(inventory.ledger):
         yield Violation(
             ("ledger",),

@@ -40,6 +40,7 @@ NOUNS = {
     "remediate": "The smallest repair for an incident, looked at again; a dry run by default.",
     "alerts": "Tell people what is open; try a channel; see what waits.",
     "metrics": "Everything in the ledger for Prometheus.",
+    "drill": "Rehearse a disaster as one plan: restored in order, measured, cleaned up.",
     "ledger": "Read back what was found.",
     "lab": "A small estate of real servers on this machine, and faults to inject.",
     "demo": "One nightly validation on a fresh lab, through Dagster.",

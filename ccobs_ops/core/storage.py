@@ -171,13 +171,14 @@ class ObjectStore:
 
         done, attempt, etag = 0, 0, ""
         while True:
-            request: dict[str, Any] = {"Bucket": self._config.bucket, "Key": self._full(key)}
+            request = self._asked(key)
             if done:
                 request |= {"Range": f"bytes={done}-", "IfMatch": etag}
             try:
                 answer = self._client.get_object(**request)
             except (ClientError, BotoCoreError) as error:  # botocore has already tried as often as it may
                 raise self._translate(error, key, "could not be read") from error
+            self._accept(key, answer)
             etag, body, expected = answer["ETag"], answer["Body"], done + answer["ContentLength"]
             try:
                 while data := body.read(block):
@@ -194,6 +195,13 @@ class ObjectStore:
                 attempt += 1
                 if attempt >= self._config.attempts:
                     raise UnknownError(f"{self.locate(key)} ended after {done} of {expected} bytes")
+
+    def _asked(self, key: str) -> dict[str, Any]:
+        """What a GET of `key` asks for."""
+        return {"Bucket": self._config.bucket, "Key": self._full(key)}
+
+    def _accept(self, key: str, answer: dict[str, Any]) -> None:
+        """Look at the head of an answer before its body is used; raises OpsError to refuse it."""
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
         """Every object below `prefix`, in key order."""

@@ -9,6 +9,7 @@ import yaml
 
 from ccobs_ops.inventory import Inventory
 from ccobs_ops.lab import wheels
+from ccobs_ops.lab.drills import VAULT_STORE, drills
 from ccobs_ops.lab.plan import (
     ARTIFACTS,
     BUCKET,
@@ -19,6 +20,7 @@ from ccobs_ops.lab.plan import (
     PAIRS,
     REGIONS,
     TARGET,
+    VAULT_BUCKET,
     Plan,
 )
 from ccobs_ops.lab.s3 import aws_region
@@ -81,6 +83,11 @@ def build(plan: Plan) -> dict[str, Any]:
             f"{region}_artifacts": _store(plan, region, bucket=ARTIFACTS) for region in REGIONS
         }
         document["replication"] = {name: _pair(plan, name) for name in PAIRS}
+    if "vault" in plan.services:
+        lock = {"mode": "COMPLIANCE", "retain": "1d"}
+        document["stores"][VAULT_STORE] = _store(plan, "eu", bucket=VAULT_BUCKET) | {"object_lock": lock}
+    if found := drills(plan, document):
+        document["drills"] = found
     return document | _loop(plan)
 
 

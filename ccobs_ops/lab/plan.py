@@ -27,6 +27,8 @@ PROBE_BUCKET = "ccobs-lab"
 STATE_BUCKET = "ccobs-terraform-state"
 ARTIFACTS = "ccobs-artifacts"
 """A bucket with versions, of the application: replicated like the backups."""
+VAULT_BUCKET = "ccobs-vault"
+"""Under object lock, in eu: the immutable copy of the archives."""
 PAIRS = {"backups": BUCKET, "artifacts": ARTIFACTS}
 """The replicated pairs by name, and the bucket of each."""
 REGIONS = ("us", "eu")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gc
+import os
 import shutil
 import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -16,6 +18,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from ccobs_ops.core.exercise import Verdict
+from ccobs_ops.core.ledger import Ledger
 from ccobs_ops.lab.lab import take_down
 from ccobs_ops.lab.ports import free_base
 from tests.lab_support import take_down_and_check
@@ -40,9 +44,21 @@ TODAY = datetime.now(UTC).date().isoformat()
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the demo's lab."""
+    return tmp_path_factory.mktemp("ui") / "lab"
+
+
+@pytest.fixture
+def ledger(base: str, directory: Path) -> Iterator[Ledger]:
+    """The ledger of the demo's lab."""
+    with Ledger.open(f"sqlite:///{directory / 'ledger.db'}") as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def base(directory: Path) -> Iterator[str]:
     """The address of the UI on the instance of a demo; everything is ended and removed afterwards."""
-    directory = tmp_path_factory.mktemp("ui") / "lab"
     command = [sys.executable, "-m", "ccobs_ops.cli.main", "demo", "--dir", str(directory), "--scale", "0.05"]
     port = free_base([0])
     family: list[psutil.Process] = []
@@ -115,3 +131,93 @@ def test_a_validation_is_launched_from_the_launchpad_and_followed_to_its_end(bas
     page.wait_for_url("**/runs/**", timeout=90_000)
     page.get_by_text("Finished execution of run").wait_for(timeout=120_000)
     page.get_by_text("Success", exact=True).first.wait_for()
+
+
+SCENARIOS = (
+    "control_plane_and_data",
+    "accidental_delete",
+    "database_loss",
+    "etcd_quorum_loss",
+    "ransomware",
+    "region_loss",
+)
+"""The lab's drills. The launchpad rehearses one by clicks, GraphQL another one; all of them with CCOBS_SWEEP."""
+
+
+def launched(base: str, drill: str, *, dry_run: bool) -> str:
+    """Launch `dr_drill` as the launchpad does, wait for the end of the run, and return its status."""
+    from dagster_graphql import DagsterGraphQLClient
+
+    address = urllib.parse.urlsplit(base)
+    api = DagsterGraphQLClient(str(address.hostname), port_number=address.port)
+    config = {"drill": drill, "dry_run": dry_run, "operator": "ada", "reason": "by GraphQL"}
+    run = api.submit_job_execution(
+        "dr_drill",
+        repository_location_name="ccobs-ops",
+        repository_name="__repository__",
+        run_config={"ops": {"drill": {"config": config}}},
+    )
+    until = time.monotonic() + 180
+    while (status := api.get_run_status(run).value) not in ("SUCCESS", "FAILURE", "CANCELED"):
+        assert time.monotonic() < until, f"{drill} was {status} after 180 s"
+        time.sleep(0.5)
+    return status
+
+
+@pytest.mark.parametrize("drill", SCENARIOS if os.environ.get("CCOBS_SWEEP") else SCENARIOS[:1])
+def test_a_drill_is_launched_by_graphql_and_its_critical_path_adds_up_with_the_ledger(
+    base: str, drill: str, ledger: Ledger, directory: Path
+) -> None:
+    if (
+        drill == SCENARIOS[0]
+    ):  # the night's snapshot is older than its first backup: the layers could not meet
+        command = [
+            sys.executable,
+            "-m",
+            "ccobs_ops.cli.main",
+            "--inventory",
+            str(directory / "inventory.yaml"),
+        ]
+        subprocess.run([*command, "etcd", "snapshot"], check=True, timeout=60, stdout=subprocess.DEVNULL)
+        assert launched(base, drill, dry_run=True) == "SUCCESS"
+    assert ledger.latest(f"drill/{drill}", "drill") is None  # a dry run restores nothing
+    status = launched(base, drill, dry_run=False)
+    found = ledger.latest(f"drill/{drill}", "drill")
+    assert found is not None
+    assert status == "SUCCESS", found.reason
+    assert found.verdict is Verdict.PASSED
+    took = {row["name"]: row["finished_seconds"] - row["started_seconds"] for row in found.details["steps"]}
+    path = found.details["critical_path"]
+    assert sum(took[name] for name in path) == pytest.approx(found.measurements["rto_seconds"])
+    for row in found.details["steps"]:
+        assert row["exercise"] is None or len(ledger.find(row["exercise"])) == 1
+
+
+def test_a_drill_is_launched_by_clicks_and_its_evidence_is_on_the_asset_page(
+    base: str, page, ledger: Ledger, tmp_path: Path
+) -> None:
+    shots = Path(os.environ.get("CCOBS_SCREENSHOTS") or tmp_path)
+    page.goto(f"{base}{LOCATION}/jobs/dr_drill/playground")
+    page.get_by_text("dry_run").first.wait_for()
+    editor = page.locator(".CodeMirror").first
+    editor.click()
+    page.keyboard.press("ControlOrMeta+A")
+    page.keyboard.press("Delete")
+    text = "ops:\n  drill:\n    config: {drill: etcd_quorum_loss, dry_run: false, operator: ada, reason: by clicks}\n"
+    page.keyboard.insert_text(text)
+    page.screenshot(path=shots / "drill-launchpad.png")
+    launch = page.get_by_role("button", name="Launch Run")
+    launch.click()
+    page.wait_for_url("**/runs/**", timeout=90_000)
+    page.get_by_text("Finished execution of run").wait_for(timeout=120_000)
+    page.get_by_text("Success", exact=True).first.wait_for()
+    page.screenshot(path=shots / "drill-run.png")
+    found = ledger.latest("drill/etcd_quorum_loss", "drill")
+    assert found is not None
+    assert (found.verdict, found.details["reason"]) == (Verdict.PASSED, "by clicks")
+    page.goto(f"{base}/assets/drill/etcd_quorum_loss/drill")
+    page.get_by_text(found.id).first.wait_for()
+    page.screenshot(path=shots / "drill-asset.png")
+    page.goto(f"{base}{LOCATION}/asset-groups/drill/lineage")
+    page.get_by_text("etcd_quorum_loss").first.wait_for()
+    page.screenshot(path=shots / "drill-lineage.png")

@@ -273,6 +273,7 @@ class EtcdClient:
 
     def _open(self) -> Any:
         os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # read once, at import; errors are ours to tell
+        os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # whoever forks here starts a program at once
         import grpc  # noqa: PLC0415 - 0.2 s and 20 MB that most commands do not need
 
         scheme, _, address = self.endpoint.partition("://")

@@ -57,6 +57,11 @@ class Copy:
         return [each.client for each in self._members if each.child.poll() is None]
 
     @property
+    def sockets(self) -> list[Path]:
+        """The client socket of each member that still runs; their paths are this process' own."""
+        return [each.socket for each in self._members if each.child.poll() is None]
+
+    @property
     def client(self) -> EtcdClient:
         """A connection to one of them."""
         return self.clients[0]

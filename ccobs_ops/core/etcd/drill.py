@@ -24,6 +24,8 @@ from ccobs_ops.core.etcd.layout import Entry
 from ccobs_ops.core.etcd.restore import DATABASE, fetch
 from ccobs_ops.core.exercise import Exercise, Recorder, failed, passed
 from ccobs_ops.core.postgres.sandbox import remove_tree, sandbox
+from ccobs_ops.core.rehearsal import CAPABILITY as REHEARSED
+from ccobs_ops.core.rehearsal import Rehearsal
 from ccobs_ops.core.units import format_seconds
 
 
@@ -48,16 +50,19 @@ def drill(
     store: str | None = None,
     bump_revision: int | None = None,
     seed: int | None = None,
+    rehearsal: Rehearsal | None = None,
 ) -> Exercise:
     """Restore a snapshot of cluster `name` into a sandbox, start it with 1 or 3 `members`, and prove what came back.
 
     `snapshot` and `at` choose as for a restore; `store` reads the copy of the archive there; `seed` repeats the sample; with
     `bump_revision` the snapshot is restored once more with that, to see that old watches end. Claims `restorable`, `exact`
     (canaries), `counts`, `identical` (HashKV), `readable`, `writable`, `isolated`, `rto`, `rpo`; with three members
-    `quorum`; with a bump `compacted`. Nothing of the sandbox is left. Raises UsageError for wrong usage.
+    `quorum`; with a bump `compacted`. Nothing of the sandbox is left. With a `rehearsal` it is one layer of a larger drill
+    (`drill_restore`), which uses the copy and asks production nothing. Raises UsageError for wrong usage.
     """
     cluster = EtcdCluster(ctx.inventory, name)
-    archive = Archive(cluster.store(store, read_only=True), cluster.prefix)
+    opened = cluster.store(store, read_only=True)
+    archive = Archive(rehearsal.opened(opened) if rehearsal is not None else opened, cluster.prefix)
     count = members or cluster.config.drill.members
     if count not in (1, 3):
         raise UsageError(f"a drill has 1 or 3 members, not {count}", hint="leave --members out, or give 3")
@@ -73,9 +78,10 @@ def drill(
             rec.findings.extend(findings)
             entry = pick(entries, snapshot=snapshot, at=at, where=archive.locate("catalogue/"))
         rec.details |= {"snapshot_id": entry.id, "revision": entry.revision}
-        return _Drill(ctx, rec, cluster, archive, entry, wanted).run()
+        return _Drill(ctx, rec, cluster, archive, entry, wanted, rehearsal).run()
 
-    return attempt(ctx, cluster.target, "restore_drill", "restorable", body)
+    capability = "restore_drill" if rehearsal is None else REHEARSED
+    return attempt(ctx, cluster.target, capability, "restorable", body)
 
 
 class _Drill:
@@ -89,6 +95,7 @@ class _Drill:
         archive: Archive,
         entry: Entry,
         wanted: Wanted,
+        rehearsal: Rehearsal | None = None,
     ) -> None:
         self.ctx = ctx
         self.rec = rec
@@ -97,7 +104,8 @@ class _Drill:
         self.entry = entry
         self.wanted = wanted
         self.began = ctx.timer()
-        self.started_at = ctx.clock()
+        self.rehearsal = rehearsal
+        self.lost_at = ctx.clock() if rehearsal is None else rehearsal.lost_at
         self.token = f"ccobs-drill-{secrets.token_hex(4)}"
 
     def run(self) -> str:
@@ -113,6 +121,8 @@ class _Drill:
                 self.ctx.progress.begin("verify")
                 with self.rec.phase("verify"):
                     self._prove(copy, database)
+                if self.rehearsal is not None:
+                    self.rehearsal.proven(self.rec, copy)
             if self.wanted.bump is not None:
                 self._prove_bump(folder, self.wanted.bump)
         rto = format_seconds(self.rec.measurements["rto_seconds"])
@@ -158,6 +168,8 @@ class _Drill:
             passed("restorable", f"snapshot {self.entry.id} started as a cluster of {count}, which answers")
         )
         self.rec.claim(passed("rto", told) if rto <= limit else failed("rto", told))
+        if self.rehearsal is not None:
+            self.rehearsal.ready(self.rec)
 
     def _prove(self, copy: Copy, database: Path) -> None:
         rec, entry = self.rec, self.entry
@@ -166,11 +178,11 @@ class _Drill:
         proof.prove_counts(rec, entry, copy, file.facts().revision)
         result = proof.prove_canaries(self.ctx, rec, self.cluster, entry, copy)
         newest = self.wanted.snapshot is None
-        proof.prove_rpo(rec, self.cluster, result, reference=self.wanted.at or self.started_at, counts=newest)
+        proof.prove_rpo(rec, self.cluster, result, reference=self.wanted.at or self.lost_at, counts=newest)
         sample = self.cluster.config.drill.sample
         survey = proof.prove_readable(rec, entry, copy, file, sample, self.wanted.seed)
         proof.report_objects(rec, entry, copy, survey)
-        proof.prove_identical(rec, self.cluster, entry, copy)
+        proof.prove_identical(rec, self.cluster, entry, copy, production=self.rehearsal is None)
         proof.prove_writable(rec, copy)
         if self.wanted.members == 3:
             proof.prove_quorum(self.ctx, rec, copy)

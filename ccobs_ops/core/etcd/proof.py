@@ -64,10 +64,13 @@ def prove_counts(rec: Recorder, entry: Entry, copy: Copy, stored: int) -> None:
         rec.claim(passed("counts", f"revision {entry.revision} and {keys} keys, as the catalogue says"))
 
 
-def prove_identical(rec: Recorder, cluster: EtcdCluster, entry: Entry, copy: Copy) -> None:
+def prove_identical(
+    rec: Recorder, cluster: EtcdCluster, entry: Entry, copy: Copy, *, production: bool = True
+) -> None:
     """Claim `identical`: HashKV at the snapshot's revision is production's, or, where it has compacted past it, the recorded.
 
     Two hashes are comparable only where both have compacted alike; the copy is ours, so it is compacted as production is.
+    Without `production`, which then counts as lost, only the recorded one is compared.
     """
     mine = copy.client.hash_kv(entry.revision)
     recorded: bool | None = None
@@ -80,26 +83,22 @@ def prove_identical(rec: Recorder, cluster: EtcdCluster, entry: Entry, copy: Cop
             )
             rec.claim(failed("identical", told))
             return
-    theirs = _productions(cluster, entry)
+    theirs = _productions(cluster, entry) if production else None
     rec.details["hash"] = mine.hash
     if isinstance(theirs, str):
         rec.claim(unknown("identical", f"production could not be asked for its hash: {theirs}"))
         return
     if theirs is None:
+        why = "production has compacted past it" if production else "production counts as lost"
         if recorded:
             rec.claim(
                 passed(
                     "identical",
-                    f"HashKV {mine.hash} at revision {entry.revision} is the one recorded when it was taken; production "
-                    "has compacted past it",
+                    f"HashKV {mine.hash} at revision {entry.revision} is the one recorded when it was taken; {why}",
                 )
             )
         else:
-            rec.claim(
-                unknown(
-                    "identical", "production has compacted past it, and no hash was recorded that compares"
-                )
-            )
+            rec.claim(unknown("identical", f"{why}, and no hash was recorded that compares"))
         return
     if theirs.compact_revision > mine.compact_revision:
         copy.client.compact(theirs.compact_revision)

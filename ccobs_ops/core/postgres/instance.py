@@ -127,7 +127,7 @@ class Instance:
     def __init__(self, ctx: Context, cluster: Cluster, tools: Tools, folder: Path, user: User | None) -> None:
         self._ctx = ctx
         self._cluster = cluster
-        self._tools = tools
+        self.tools = tools
         self.folder = folder
         self.data = folder / "data"
         self.log = folder / "server.log"
@@ -136,12 +136,12 @@ class Instance:
 
     def configure(self, plan: Plan, wal: Path) -> None:
         """Write the sandbox's whole configuration; production's stays unread."""
-        control = control_data(self._tools, self.data)
+        control = control_data(self.tools, self.data)
         settings = isolated_settings(self._cluster, self.folder, control)
         settings |= recovery_settings(plan, wal, "promote")
-        if self._tools.major < 17:
+        if self.tools.major < 17:
             settings.pop("event_triggers")
-        if self._tools.major < 15:
+        if self.tools.major < 15:
             settings.pop("archive_library")
             settings.pop("log_startup_progress_interval")
         self._write(self.folder / "postgresql.conf", conf(settings))
@@ -161,7 +161,7 @@ class Instance:
     def running(self) -> Iterator[None]:
         """The server's process, from its start to a stop; it dies with us."""
         argv = [
-            self._tools["postgres"],
+            self.tools["postgres"],
             f"--config-file={self.folder / 'postgresql.conf'}",
             "-D",
             self.data,

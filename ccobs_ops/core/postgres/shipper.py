@@ -91,7 +91,7 @@ class Shipper:
             if not _HISTORY.fullmatch(path.name) or self._mark(path.name).exists():
                 continue
             key = self._archive.key(layout.history_key(int(path.name[:8], 16)))
-            self._archive.store.put(key, compress(path.read_bytes(), 9))
+            self._archive.store.put(key, compress(path.read_bytes(), 9), lock=True)
             self._mark(path.name).touch()
 
     def _ship_segment(self, name: str) -> bool:

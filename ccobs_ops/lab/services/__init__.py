@@ -14,6 +14,7 @@ from ccobs_ops.lab.services.postgres import Postgres
 from ccobs_ops.lab.services.replication_agent import ReplicationAgent
 from ccobs_ops.lab.services.seaweed import Seaweed
 from ccobs_ops.lab.services.terraform import Terraform
+from ccobs_ops.lab.services.vault import Vault
 from ccobs_ops.lab.services.writer import Writer
 
 REGISTRY: tuple[Service, ...] = (
@@ -28,6 +29,7 @@ REGISTRY: tuple[Service, ...] = (
     EtcdWriter(),
     EtcdAgent(),
     ReplicationAgent(),
+    Vault(),
 )
 
 

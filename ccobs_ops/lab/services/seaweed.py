@@ -17,6 +17,7 @@ from ccobs_ops.lab.plan import (
     PROBE_BUCKET,
     SEAWEED_OFFSETS,
     STATE_BUCKET,
+    VAULT_BUCKET,
     Plan,
     write_private,
 )
@@ -121,6 +122,8 @@ class Seaweed(Service):
             for bucket in (BUCKET, ARTIFACTS, PROBE_BUCKET, STATE_BUCKET):
                 if bucket not in existing:
                     s3.create_bucket(Bucket=bucket)
+            if self.name == "eu" and VAULT_BUCKET not in existing:
+                s3.create_bucket(Bucket=VAULT_BUCKET, ObjectLockEnabledForBucket=True)
             if ARTIFACTS not in existing:
                 s3.put_bucket_versioning(Bucket=ARTIFACTS, VersioningConfiguration={"Status": "Enabled"})
                 if self.name == "us":

@@ -1,0 +1,1 @@
+"""Drills: several restores run as one plan in the order that they depend on each other, with a measured critical path."""
