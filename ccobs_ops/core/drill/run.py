@@ -201,7 +201,7 @@ class _Quiet:
     def __init__(self, check: Callable[[], None]) -> None:
         self._check = check
 
-    def begin(self, phase: str, total_bytes: int | None = None) -> None:
+    def begin(self, phase: str, total_bytes: int | None = None, *, unit: str = "bytes") -> None:
         """Go on, or not."""
         self._check()
 
