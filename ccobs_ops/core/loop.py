@@ -1,13 +1,13 @@
 """The reducer of the operating loop: reads the ledger's chain once, in its order, and keeps what it means for incidents.
 
-One batch is one transaction, which keeps the transitions *and* moves the cursor; whoever reads holds the lock on incidents
+One turn is one transaction, which keeps the transitions *and* moves the cursor; whoever reads holds the lock on incidents
 until it is committed. So however many call this at once, and whenever one of them is killed, each link is dealt with once.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,7 +26,12 @@ from ccobs_ops.core.ledger import Ledger
 
 READER = "incidents"
 BATCH = 2_000
+TURN_SECONDS = 0.5
+"""For how long others that write to the ledger wait at most, a batch more or less."""
 _DOCUMENTS = 200
+_PASSED = Verdict.PASSED.value
+_Row = tuple[Any, ...]
+"""A link: its position, then id, target, capability and verdict of the exercise that it stands for, or None."""
 
 
 def catch_up(ctx: Context, *, most: int | None = None) -> list[Transition]:
@@ -37,11 +42,11 @@ def catch_up(ctx: Context, *, most: int | None = None) -> list[Transition]:
     about so many links, for callers that are in a hurry. Raises LedgerError.
     """
     news: list[Transition] = []
-    behind, batches = True, 0
-    while behind and not _up_to_date(ctx.ledger) and (most is None or batches * BATCH < most):
-        batches += 1
-        kept, behind = _Batch(ctx).run()
-        news += [each for each in kept if not each.incident.replayed]
+    count = 0
+    while not _up_to_date(ctx.ledger) and (most is None or count < most):
+        turn = _Turn(ctx)
+        count += turn.run()
+        news += [each for each in turn.kept if not each.incident.replayed]
     return news
 
 
@@ -67,10 +72,14 @@ def _up_to_date(ledger: Ledger) -> bool:
         return chain.cursor(connection, READER) >= head
 
 
-class _Batch:
-    """One batch of links on its way; exists so that its steps need not hand five things to each other."""
+class _Turn:
+    """One transaction: batches of links until `TURN_SECONDS` are over, or there are no more.
+
+    Exists so that its steps need not hand five things to each other.
+    """
 
     def __init__(self, ctx: Context) -> None:
+        self.timer = ctx.timer
         self.now = ctx.clock()
         self.inventory = ctx.inventory
         self.settings = ctx.inventory.incidents
@@ -80,26 +89,34 @@ class _Batch:
         self.watched: set[tuple[str, str]] = set()
         self.connection: Connection
 
-    def run(self) -> tuple[list[Transition], bool]:
-        """Deal with the next links; returns what was kept, and whether there may be more."""
+    def run(self) -> int:
+        """Deal with the next links; returns how many that were. `kept` is then what came of them."""
         with self.ledger.writing() as self.connection:
             incidents.lock(self.connection)
-            links = self._links(chain.cursor(self.connection, READER))
-            if not links:
-                return [], False
+            began = after = chain.cursor(self.connection, READER)
             self.open = {each.key: each for each in incidents.all_open(self.connection)}
             self._watch()
-            documents = self._documents(row.id for row in links if self._matters(row))
-            for row in links:
-                if self._matters(row):
-                    self._exercise(documents.get(row.id) or facts.read(self.connection, row.id), row.seq)
-            more = len(links) == BATCH
-            if not more:
-                self._announce(links[-1].seq)
-            chain.move(self.connection, READER, links[-1].seq)
-        return self.kept, more
+            until = self.timer() + TURN_SECONDS
+            while True:
+                links = self._links(after)
+                self._batch(links)
+                after = links[-1][0] if links else after
+                if len(links) < BATCH:
+                    self._announce(after)
+                    break
+                if self.timer() >= until:
+                    break
+            if after > began:
+                chain.move(self.connection, READER, after)
+        return after - began
 
-    def _links(self, after: int) -> list[Any]:
+    def _batch(self, links: Sequence[_Row]) -> None:
+        documents = self._documents(row[1] for row in links if row[1] is not None and self._matters(row))
+        for row in links:
+            if row[1] is not None and self._matters(row):
+                self._exercise(documents.get(row[1]) or facts.read(self.connection, row[1]), row[0])
+
+    def _links(self, after: int) -> Sequence[_Row]:
         """The next links, with the columns of the exercise that each stands for, if it stands for one."""
         links, exercises = schema.chain, schema.exercises
         joined = links.outerjoin(
@@ -118,15 +135,11 @@ class _Batch:
             .order_by(links.c.seq)
             .limit(BATCH)
         )
-        return list(self.connection.execute(query))
+        return [tuple(row) for row in self.connection.execute(query)]
 
-    def _matters(self, row: Any) -> bool:
+    def _matters(self, row: _Row) -> bool:
         """Whether the exercise must be read: it did not pass, or it may prove something that is open."""
-        if row.id is None:
-            return False
-        if row.verdict != Verdict.PASSED.value:
-            return True
-        return (row.target, row.capability) in self.watched
+        return row[4] != _PASSED or (row[2], row[3]) in self.watched
 
     def _documents(self, identifiers: Iterable[str]) -> dict[str, Exercise]:
         wanted = list(identifiers)

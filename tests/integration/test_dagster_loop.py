@@ -1,6 +1,7 @@
 """The operating loop by Dagster alone, on a real lab: what breaks is found, repaired, proven and closed by nobody.
 
-Then again while daemon, code server and run workers get kill -9: one fault, once; CCOBS_SWEEP=N makes N rounds with all of them.
+Then again while daemon, code server and run workers get kill -9: one fault, once. CCOBS_SWEEP=N makes N rounds with all
+of them.
 """
 
 from __future__ import annotations
@@ -152,6 +153,17 @@ def test_what_breaks_is_found_repaired_proven_and_closed_by_nobody(loop: Loop) -
             assert one.detected_at <= one.remediation_started_at <= one.restored_at, one
             # a proof by the sensor may finish a moment before the repair says that it is done
             assert one.remediation_started_at <= one.verified_at, one
+
+
+def test_cron_reads_the_same_instance_without_importing_dagster(loop: Loop) -> None:
+    from ccobs_ops.cli.watch import facts
+
+    found = facts(loop.dagster.home, loop.lab.inventory_path)
+    assert {"SENSOR", "SCHEDULER"} <= {name for name, at in found.daemons.items() if at is not None}
+    assert {"terraform_scan", "replication_sweep"} <= {
+        one.name for one in found.schedules if one.last_tick_at
+    }
+    assert {"remediate_incident"} <= {run.job for run in found.runs}
 
 
 @pytest.mark.parametrize("seed", range(SWEEP or 1))

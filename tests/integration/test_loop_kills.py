@@ -34,7 +34,7 @@ from ccobs_ops.core import loop
 from ccobs_ops.core.context import Context
 from ccobs_ops.core.ledger import Ledger
 from ccobs_ops.inventory_load import loads
-loop.BATCH = 7
+loop.BATCH, loop.TURN_SECONDS = 7, 0.0
 inventory = loads("version: 1\\nenvironment: lab\\n")
 with Ledger.open(sys.argv[1]) as ledger:
     ctx = Context(inventory, ledger, clock=lambda: datetime(2026, 11, 23, 12, tzinfo=UTC))
