@@ -43,8 +43,8 @@ def void(_: object) -> None:
 
 
 def killed(inventory: Path, moment: str, hook: Webhook, *, after: float, at: int | None, taken: bool) -> bool:
-    """Run a dispatcher and kill it: after `after` seconds, or when the receiver gets its `at`-th message of this run: kept by the
-    receiver if it is `taken`, and never answered. True if it was killed, False if it had ended before.
+    """Run a dispatcher and kill it: after `after` seconds, or when the receiver gets its `at`-th message of this run, which
+    the receiver keeps if it is `taken` and never answers. True if it was killed, False if it had ended before.
     """
     child = subprocess.Popen(
         [sys.executable, "-c", CHILD, inventory, moment],
