@@ -55,6 +55,7 @@ class Webhook:
         self.hang = 0.0
         self.bodies: list[dict[str, Any]] = []
         self.before_answer: Callable[[], None] = lambda: None
+        self.refuse: Callable[[], bool] = lambda: False
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -62,6 +63,8 @@ class Webhook:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 if outer.hang:
                     time.sleep(outer.hang)
+                if outer.refuse():
+                    return
                 if outer.status == 200:
                     outer.bodies.append(json.loads(body))
                 outer.before_answer()

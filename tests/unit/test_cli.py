@@ -8,7 +8,6 @@ import signal
 import stat
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -393,14 +392,28 @@ def program(*words: str, **options: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False, **options)
 
 
-def test_help_is_quick() -> None:
-    taken = []
-    for _ in range(5):
-        began = time.perf_counter()
-        told = program("--help")
-        taken.append(time.perf_counter() - began)
-        assert told.returncode == 0
-    assert min(taken) < 0.4
+def test_help_imports_nothing_heavy() -> None:
+    """What takes long to import is imported by the command that needs it; how long it takes is for bench/ to say."""
+    heavy = [
+        "boto3",
+        "botocore",
+        "cryptography",
+        "dagster",
+        "duckdb",
+        "psycopg",
+        "pydantic",
+        "rich",
+        "sqlalchemy",
+        "yaml",
+    ]
+    code = (
+        "import sys\nfrom ccobs_ops.cli.main import run\nassert run(['--help']) == 0\n"
+        f"print('heavy:', sorted(set({heavy}) & set(sys.modules)))"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert told.stdout.splitlines()[-1] == "heavy: []"
     for noun in ("check", "status", "postgres", "ledger"):
         assert f"\n  {noun} " in told.stdout
 
