@@ -67,7 +67,11 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def test_each_cluster_has_three_assets_in_order(shown: dict[str, Any]) -> None:
-    assets = shown["assets"]
+    assets = dict(shown["assets"])
+    assert assets.pop("recovery/report")["parents"] == [
+        "postgres/billing/validation",
+        "postgres/observatory/validation",
+    ]
     assert sorted(assets) == sorted(
         f"postgres/{name}/{capability}"
         for name in ("observatory", "billing")
@@ -123,11 +127,15 @@ def test_restores_share_one_pool_and_proofs_age(shown: dict[str, Any]) -> None:
 
 
 def test_the_schedule_is_on_in_utc_for_a_real_inventory(shown: dict[str, Any]) -> None:
-    assert shown["schedules"] == {"nightly_validation": ["0 2 * * *", "UTC", "RUNNING"]}
+    assert shown["schedules"] == {
+        "nightly_validation": ["0 2 * * *", "UTC", "RUNNING"],
+        "recovery_report": ["0 6 * * *", "UTC", "RUNNING"],
+    }
     assert shown["jobs"] == [
         "nightly_validation",
         "postgres_backup",
         "postgres_validation",
+        "recovery_report",
         "remediate_incident",
     ]
     assert "20m (RTO)" in shown["assets"]["postgres/observatory/validation"]["description"]

@@ -26,6 +26,8 @@ CHECKED = False
 """Whether Altair checks each specification against the grammar's schema."""
 _IDS = re.compile(r"""( id="|url\(['"]?#| href="#)([A-Za-z][\w-]*)""")
 """Names within a drawing: each drawing of a page has its own."""
+_ROLES = re.compile(r' (?:role|aria-[a-z]+)="[^"]*"')
+"""What Vega tells screen readers of its marks, which have no names: the words and the table beside it are for them."""
 
 
 class _Data(threading.local):
@@ -76,6 +78,7 @@ def svg(layers: Any) -> str:
     )  # fmt: skip
     specification = styled.to_dict(validate=CHECKED) | {"datasets": _DATA.rows}
     drawn: str = vl_convert.vegalite_to_svg(specification)
+    drawn = _ROLES.sub("", drawn)
     return _IDS.sub(
         lambda match: f"{match[1]}{hashlib.sha256(drawn.encode()).hexdigest()[:8]}-{match[2]}", drawn
     )
