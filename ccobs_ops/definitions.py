@@ -4,7 +4,7 @@
     etcd/<name>/snapshot → etcd/<name>/restore_drill;  etcd/<name>/health
     replication/<pair>/comparison, /canary, /sweep, /restore_<cluster>
     terraform/<root>/drift
-    drill/<name>/drill
+    drill/<name>
 
     nightly_validation       schedule and job: all of it, and one older day of each PostgreSQL cluster
     postgres_backup          job: one backup, now
