@@ -5,7 +5,7 @@
     replication/<pair>/comparison, /canary, /sweep, /restore_<cluster>
     terraform/<root>/drift
     recovery/report
-    drill/<name>/drill
+    drill/<name>
 
     nightly_validation       schedule and job: all of it, and one older day of each PostgreSQL cluster
     postgres_backup          job: one backup, now

@@ -215,7 +215,7 @@ def test_a_drill_is_launched_by_clicks_and_its_evidence_is_on_the_asset_page(
     found = ledger.latest("drill/etcd_quorum_loss", "drill")
     assert found is not None
     assert (found.verdict, found.details["reason"]) == (Verdict.PASSED, "by clicks")
-    page.goto(f"{base}/assets/drill/etcd_quorum_loss/drill")
+    page.goto(f"{base}/assets/drill/etcd_quorum_loss")
     page.get_by_text(found.id).first.wait_for()
     page.screenshot(path=shots / "drill-asset.png")
     page.goto(f"{base}{LOCATION}/asset-groups/drill/lineage")
