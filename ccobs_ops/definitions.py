@@ -8,16 +8,18 @@
     nightly_validation       schedule and job: all of it, and one older day of each PostgreSQL cluster
     postgres_backup          job: one backup, now
     postgres_validation      job: one restore to a moment of your choice, proven
-    etcd_snapshot            job, a schedule for each cluster, and the sensor etcd_snapshot_overdue
+    etcd_snapshot            job, and a schedule for each cluster
     etcd_health              schedule (every five minutes) and job
     etcd_restore_drill       job: one snapshot restored, started and proven
     replication_comparison   job: both sides compared, now
     replication_sweep        schedule and job: lag, and folder by folder
-    replication_repair       job and sensor: copies what is missing, where the inventory allows it
+    replication_repair       job: copies what is missing, where the inventory allows it
     terraform_scan           schedule (every ten minutes) and job: drift of every root
-    terraform_drift          sensor: proposes or repairs, as each root's policy says
     terraform_remediate      job: put drift back, or accept it
     terraform_approve        job: approve a plan
+    watch                    sensor: agents, freshness, Dagster itself
+    incidents                sensor: what the ledger gained, reduced to incidents
+    remediation, remediate   sensor and job: the smallest repair that the inventory allows, once, looked at again
 
 Nothing but the inventory is read to load this, and no server has to be up.
 """
@@ -31,6 +33,7 @@ from ccobs_ops.assets.terraform import terraform_assets
 from ccobs_ops.jobs.etcd import etcd_jobs
 from ccobs_ops.jobs.nightly import nightly_jobs
 from ccobs_ops.jobs.postgres import postgres_jobs
+from ccobs_ops.jobs.remediation import remediation_jobs
 from ccobs_ops.jobs.replication import replication_jobs
 from ccobs_ops.jobs.terraform import terraform_jobs
 from ccobs_ops.resources.core import CoreResource
@@ -39,9 +42,7 @@ from ccobs_ops.schedules.etcd import etcd_schedules
 from ccobs_ops.schedules.nightly import nightly_schedule
 from ccobs_ops.schedules.replication import sweep_schedule
 from ccobs_ops.schedules.terraform import terraform_schedule
-from ccobs_ops.sensors.etcd import etcd_sensors
-from ccobs_ops.sensors.replication import repair_sensor
-from ccobs_ops.sensors.terraform import terraform_sensor
+from ccobs_ops.sensors.loop import loop_sensors
 
 
 @dg.definitions
@@ -64,6 +65,7 @@ def defs() -> dg.Definitions:
             *etcd_jobs(inventory),
             *replication_jobs(inventory),
             *terraform_jobs(inventory),
+            *remediation_jobs(inventory),
         ],
         schedules=[
             *([nightly_schedule(inventory, running=running)] if nightly else []),
@@ -72,9 +74,7 @@ def defs() -> dg.Definitions:
             *([terraform_schedule(inventory, running=running)] if inventory.terraform else []),
         ],
         sensors=[
-            *etcd_sensors(inventory, running=running),
-            *([repair_sensor(inventory, running=running)] if inventory.replication else []),
-            *([terraform_sensor(inventory, running=running)] if inventory.terraform else []),
+            *loop_sensors(inventory, running=running),
         ],
         resources={"core_context": CoreResource(inventory=str(source.path))},
         executor=dg.in_process_executor,

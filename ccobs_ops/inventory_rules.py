@@ -49,6 +49,7 @@ def violations(inventory: Inventory, *, store_names: Collection[str]) -> Iterato
     yield from etcd_violations(inventory)
     for name, pair in inventory.replication.items():
         yield from _replication(("replication", name), pair, inventory, store_names)
+    yield from _repaired(inventory)
     if inventory.ledger is not None and _holds_password(inventory.ledger):
         yield Violation(
             ("ledger",),
@@ -56,6 +57,28 @@ def violations(inventory: Inventory, *, store_names: Collection[str]) -> Iterato
             "name where the URL is instead: env:NAME, file:PATH or secretsmanager:ARN",
             (("ledger",),),
         )
+
+
+def _repaired(inventory: Inventory) -> Iterator[Violation]:
+    """Every target that has a policy of its own is there, and a command that restarts is one."""
+    known = {f"{noun}/{name}" for noun in _NOUNS for name in getattr(inventory, noun)}
+    for target, policy in inventory.remediation.targets.items():
+        where = ("remediation", "targets", target)
+        if target not in known:
+            hint = did_you_mean(target, known) or f"targets: {', '.join(sorted(known)) or 'none'}"
+            yield Violation(
+                where, f"there is no target {target!r}", hint, (where, *((each,) for each in _NOUNS))
+            )
+        if policy.allow is not None and "restart" in policy.allow and not policy.restart:
+            yield Violation(
+                where,
+                "it allows `restart` and names no command",
+                "add restart: [systemctl, restart, UNIT]",
+                (where,),
+            )
+
+
+_NOUNS = ("postgres", "etcd", "replication", "terraform")
 
 
 def _terraform(key: Key, name: str, root: TerraformRoot, inventory: Inventory) -> Iterator[Violation]:

@@ -38,6 +38,8 @@ CAPABILITIES = {
     "retention": Rule(_NEVER, "an operator prunes"),
     "repair": Rule(_NEVER, "it mends what a comparison found; that incident stays open"),
     "remediation": Rule(_NEVER, "it mends what a scan found; that incident stays open"),
+    "restart": Rule(_NEVER, "it starts an agent that is silent; that incident stays open"),
+    "slot": Rule(_NEVER, "it mends the archiver; that incident stays open"),
     "acceptance": Rule(_NEVER, "an operator accepts drift"),
     "material": Rule(_NEVER, "an operator opens what is stored"),
     "defragmentation": Rule(_NEVER, "an operator defragments"),

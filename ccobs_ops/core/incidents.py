@@ -140,6 +140,11 @@ def transitions(ledger: Ledger, *, after: int, limit: int = 1_000) -> list[Trans
     return _transitions(ledger, schema.chain.c.seq > after, limit=limit)
 
 
+def read(text: str) -> Incident:
+    """The incident in the column `document` of its table."""
+    return from_json(json.loads(text))
+
+
 def to_json(incident: Incident) -> dict[str, Any]:
     """The stable JSON form; moments as RFC 3339."""
     document = asdict(incident)

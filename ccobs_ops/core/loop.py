@@ -29,15 +29,17 @@ BATCH = 2_000
 _DOCUMENTS = 200
 
 
-def catch_up(ctx: Context) -> list[Transition]:
+def catch_up(ctx: Context, *, most: int | None = None) -> list[Transition]:
     """Read what is new in the ledger's chain and keep what it means for incidents; returns what is news, in order.
 
     What was over longer ago than the inventory's `incidents.replayed_after` when it is read, as on the first run on an old
-    ledger, is kept with `replayed` in its details and not returned: nobody is to be woken for it. Raises LedgerError.
+    ledger, is kept with `replayed` in its details and not returned: nobody is to be woken for it. With `most` it ends after
+    about so many links, for callers that are in a hurry. Raises LedgerError.
     """
     news: list[Transition] = []
-    behind = True
-    while behind and not _up_to_date(ctx.ledger):
+    behind, batches = True, 0
+    while behind and not _up_to_date(ctx.ledger) and (most is None or batches * BATCH < most):
+        batches += 1
         kept, behind = _Batch(ctx).run()
         news += [each for each in kept if not each.incident.replayed]
     return news

@@ -105,6 +105,11 @@ def objectives_of(inventory: Inventory, target: str) -> Objectives | None:
     return found.objectives
 
 
+def limit_of(capability: str, objectives: Objectives) -> timedelta:
+    """For how long a proof of `capability` counts."""
+    return getattr(objectives, COUNTS_FOR.get(capability, "backup_age"))
+
+
 def look(inventory: Inventory, ledger: Ledger, *, now: datetime) -> tuple[TargetStatus, ...]:
     """The status of every target of `inventory` at the moment `now`, as the ledger has it."""
     return tuple(

@@ -9,7 +9,18 @@ import yaml
 
 from ccobs_ops.inventory import Inventory
 from ccobs_ops.lab import wheels
-from ccobs_ops.lab.plan import ARTIFACTS, BUCKET, DATABASE, ETCD_MEMBERS, NAME, PAIRS, REGIONS, Plan
+from ccobs_ops.lab.plan import (
+    ARTIFACTS,
+    BUCKET,
+    DATABASE,
+    ETCD_MEMBERS,
+    ETCD_TARGET,
+    NAME,
+    PAIRS,
+    REGIONS,
+    TARGET,
+    Plan,
+)
 from ccobs_ops.lab.s3 import aws_region
 from ccobs_ops.lab.terraform import estate
 
@@ -70,7 +81,30 @@ def build(plan: Plan) -> dict[str, Any]:
             f"{region}_artifacts": _store(plan, region, bucket=ARTIFACTS) for region in REGIONS
         }
         document["replication"] = {name: _pair(plan, name) for name in PAIRS}
-    return document
+    return document | _loop(plan)
+
+
+def _loop(plan: Plan) -> dict[str, Any]:
+    """What the loop may repair: everything, and agents are started again as a service manager would."""
+    agents = {
+        "agent": [TARGET],
+        "etcd-agent": [ETCD_TARGET],
+        "replication-agent": [f"replication/{name}" for name in PAIRS],
+    }
+    path = f"PYTHONPATH={plan.python_environment()['PYTHONPATH']}"
+    targets = {
+        target: {
+            "restart": ["env", path, *plan.python("ccobs_ops.lab.restart", str(plan.directory), service)]
+        }
+        for service, of in agents.items()
+        if service in plan.services
+        for target in of
+    }
+    allow = ["backup", "snapshot", "slot", "objects", "plan", "restart"]
+    return {
+        "watch": {"interval": "10s", "agent_silence": "30s", "daemon_silence": "1m", "schedule_grace": "2m"},
+        "remediation": {"allow": allow, "backoff": "10s", "backoff_most": "5m", "targets": targets},
+    }
 
 
 def _pair(plan: Plan, name: str) -> dict[str, Any]:

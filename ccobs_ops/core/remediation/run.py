@@ -62,20 +62,33 @@ def due(ctx: Context) -> list[Due]:
 
     Of several incidents that the same repair of the same target would end, only the oldest gets it.
     """
-    found: list[Due] = []
-    taken: set[tuple[str, Action]] = set()
     open_ones = incidents.listed(ctx.ledger, open_only=True, limit=_MOST_OPEN)
-    for incident in sorted(open_ones, key=lambda one: (one.detected_at, one.id)):
-        one = look_at(ctx, incident)
+    known = [look_at(ctx, one) for one in sorted(open_ones, key=lambda one: (one.detected_at, one.id))]
+    repairs = [
+        one for one in known if isinstance(one.decision, Act) and one.decision.action is not Action.LOOK
+    ]
+    taken = {_looks_at(one.incident) for one in repairs}  # a repair looks at what it repairs
+    begun: set[tuple[str, Action]] = set()
+    found: list[Due] = []
+    for one in known:
         if isinstance(one.decision, Act):
-            key = (one.subject, one.decision.action)
-            if key in taken:
-                one = Due(
-                    incident, one.subject, Wait(f"an older incident of {one.subject} gets the same repair")
-                )
-            taken.add(key)
+            action = one.decision.action
+            same = (
+                _looks_at(one.incident) in taken if action is Action.LOOK else (one.subject, action) in begun
+            )
+            if same:
+                one = Due(one.incident, one.subject, Wait(f"another incident of {one.subject} gets the same"))
+            elif action is Action.LOOK:
+                taken.add(_looks_at(one.incident))
+            else:
+                begun.add((one.subject, action))
         found.append(one)
     return found
+
+
+def _looks_at(incident: Incident) -> tuple[str, str, str]:
+    """What one look is a look at: a capability of a target, or of a part of it."""
+    return incident.target, incident.capability, incident.scope
 
 
 def look_at(ctx: Context, incident: Incident, *, held: bool = False) -> Due:
