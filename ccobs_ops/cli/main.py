@@ -38,6 +38,7 @@ NOUNS = {
     "remediate": "The smallest repair for an incident, looked at again; a dry run by default.",
     "ledger": "Read back what was found.",
     "lab": "A small estate of real servers on this machine, and faults to inject.",
+    "selftest": "Inject every fault of the lab, and demand that each is found and closed.",
     "demo": "One nightly validation on a fresh lab, through Dagster.",
 }
 """What there is, in the order of `--help`: each is the module `ccobs_ops.cli.NOUN`, imported when it is used."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from ccobs_ops.sensors.etcd import etcd_sensors
 
 from ccobs_ops.assets.etcd import Core, asset_key, drill_claims, etcd_assets, health_claims, snapshot_claims
 from ccobs_ops.core.exercise import Exercise, Finding, Severity, Verdict
@@ -20,7 +21,6 @@ from ccobs_ops.jobs.nightly import nightly_jobs
 from ccobs_ops.resources.core import CoreResource
 from ccobs_ops.schedules.etcd import etcd_schedules
 from ccobs_ops.schedules.nightly import nightly_schedule
-from ccobs_ops.sensors.etcd import etcd_sensors
 from tests.definitions.estates import exercise
 
 PASSED, FAILED, UNKNOWN = Verdict.PASSED, Verdict.FAILED, Verdict.UNKNOWN

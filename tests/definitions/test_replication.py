@@ -10,6 +10,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from ccobs_ops.sensors.replication import repair_sensor, to_repair
 
 from ccobs_ops.assets.replication import Core, difference_table, lag_plot, replication_assets
 from ccobs_ops.core.exercise import Claim, Exercise, Finding, Severity, Verdict, conclude
@@ -19,7 +20,6 @@ from ccobs_ops.inventory_load import loads
 from ccobs_ops.jobs import replication as jobs
 from ccobs_ops.jobs.replication import nightly_selection, replication_jobs
 from ccobs_ops.resources.core import CoreResource
-from ccobs_ops.sensors.replication import repair_sensor, to_repair
 
 INVENTORY = """
 version: 1
