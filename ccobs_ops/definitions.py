@@ -19,7 +19,7 @@
     terraform_approve        job: approve a plan
     watch                    sensor: agents, freshness, Dagster itself
     incidents                sensor: what the ledger gained, reduced to incidents
-    remediation, remediate   sensor and job: the smallest repair that the inventory allows, once, looked at again
+    remediation              sensor and job remediate_incident: the smallest repair that is allowed, looked at again
 
 Nothing but the inventory is read to load this, and no server has to be up.
 """

@@ -24,6 +24,7 @@ from ccobs_ops.assets.reporting import (
 from ccobs_ops.assets.running import Asked, run_exercise
 from ccobs_ops.core.etcd import drill, health, listing, snapshot
 from ccobs_ops.core.exercise import Exercise, Verdict
+from ccobs_ops.core.forecast import after_restore
 from ccobs_ops.core.units import format_duration
 from ccobs_ops.inventory import Inventory
 from ccobs_ops.inventory_etcd import Etcd
@@ -231,7 +232,9 @@ def _drill(
         def run() -> Exercise:
             members = 3 if config.members == "three" else None
             with core_context.open(context.log) as ctx:
-                return core.drill(ctx, name, members=members, bump_revision=config.bump_revision)
+                exercise = core.drill(ctx, name, members=members, bump_revision=config.bump_revision)
+                after_restore(ctx, f"{GROUP}/{name}")
+                return exercise
 
         exercise = run_exercise(context, config, run, retry_after)
         stands = exercise.verdict is Verdict.PASSED

@@ -22,6 +22,7 @@ from ccobs_ops.assets.reporting import (
 from ccobs_ops.assets.running import Asked, run_exercise
 from ccobs_ops.core.errors import UsageError
 from ccobs_ops.core.exercise import Exercise, Verdict
+from ccobs_ops.core.forecast import after_restore
 from ccobs_ops.core.postgres import backup, validate, window
 from ccobs_ops.core.postgres.strategy import Strategy, strategy_for
 from ccobs_ops.core.units import format_seconds, parse_moment
@@ -225,7 +226,9 @@ def _validation(
         def run() -> Exercise:
             with core_context.open(context.log) as ctx:
                 choice = _moment(config, date.fromisoformat(context.partition_key), ctx.clock().date())
-                return core.validate(ctx, name, **choice)
+                exercise = core.validate(ctx, name, **choice)
+                after_restore(ctx, f"{GROUP}/{name}")
+                return exercise
 
         exercise = run_exercise(context, config, run, retry_after)
         stands = exercise.verdict is Verdict.PASSED

@@ -179,6 +179,13 @@ def foresee(ctx: Context, target: str) -> Exercise:
     return attempt(ctx, target, CAPABILITY, CLAIM, lambda rec: _foresee(ctx, rec, target))
 
 
+def after_restore(ctx: Context, target: str) -> Exercise | None:
+    """The forecast anew, now that one more restore of `target` was measured; None while too few were for any."""
+    if len(measured(ctx.ledger, target)) < LEAST:
+        return None
+    return foresee(ctx, target)
+
+
 def _foresee(ctx: Context, rec: Recorder, target: str) -> str:
     now, horizon = ctx.clock(), ctx.inventory.incidents.forecast_horizon
     found = forecast(ctx.ledger, ctx.inventory, target, now)

@@ -1,4 +1,4 @@
-"""The job `remediate`: one attempt at one incident, as `ccobs-ops remediate` does it."""
+"""The job `remediate_incident`: one attempt at one incident, as `ccobs-ops remediate` does it."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from ccobs_ops.core.remediation.run import Remedied, remediate
 from ccobs_ops.inventory import Inventory
 from ccobs_ops.resources.core import CoreResource
 
-JOB = "remediate"
+JOB = "remediate_incident"
 OP = "attempt"
 RUN_TAGS = {"workload": "remediation"}
 
@@ -30,7 +30,7 @@ class RemediateConfig(Asked):
 
 
 def remediation_jobs(inventory: Inventory) -> list[Any]:
-    """`remediate`, where `inventory` protects anything."""
+    """`remediate_incident`, where `inventory` protects anything."""
     if not any((inventory.postgres, inventory.etcd, inventory.replication, inventory.terraform)):
         return []
 

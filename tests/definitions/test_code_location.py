@@ -124,7 +124,12 @@ def test_restores_share_one_pool_and_proofs_age(shown: dict[str, Any]) -> None:
 
 def test_the_schedule_is_on_in_utc_for_a_real_inventory(shown: dict[str, Any]) -> None:
     assert shown["schedules"] == {"nightly_validation": ["0 2 * * *", "UTC", "RUNNING"]}
-    assert shown["jobs"] == ["nightly_validation", "postgres_backup", "postgres_validation"]
+    assert shown["jobs"] == [
+        "nightly_validation",
+        "postgres_backup",
+        "postgres_validation",
+        "remediate_incident",
+    ]
     assert "20m (RTO)" in shown["assets"]["postgres/observatory/validation"]["description"]
     assert "Example" not in shown["assets"]["postgres/observatory/validation"]["description"]
 

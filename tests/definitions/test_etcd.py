@@ -13,7 +13,6 @@ from ccobs_ops.sensors.etcd import etcd_sensors
 
 from ccobs_ops.assets.etcd import Core, asset_key, drill_claims, etcd_assets, health_claims, snapshot_claims
 from ccobs_ops.core.exercise import Exercise, Finding, Severity, Verdict
-from ccobs_ops.core.ledger import Ledger
 from ccobs_ops.inventory import Inventory
 from ccobs_ops.inventory_load import load
 from ccobs_ops.jobs.etcd import etcd_jobs
@@ -274,7 +273,7 @@ def test_each_cluster_has_its_own_clock_and_health_another(inventory: Inventory)
         "etcd_health": "*/5 * * * *",
     }
     assert {each.default_status for each in schedules.values()} == {dg.DefaultScheduleStatus.RUNNING}
-    stopped = [*etcd_schedules(inventory, running=False), *etcd_sensors(inventory, running=False)]
+    stopped = etcd_schedules(inventory, running=False)
     assert {each.default_status.value for each in stopped} == {"STOPPED"}
 
 
@@ -295,69 +294,3 @@ def test_a_night_of_etcd_alone_needs_no_partition(estate: Estate) -> None:
     )
     [request] = schedule.evaluate_tick(context).run_requests or []
     assert (request.run_key, request.partition_key) == ("2026-11-23/newest", None)
-
-
-# -- the sensor --------------------------------------------------------------------------------------------------
-
-
-def sense(estate: Estate, now: datetime = NOW) -> tuple[list[dg.RunRequest], str]:
-    """What the sensor asks for at `now`, or why it skips."""
-    [sensor] = etcd_sensors(estate.inventory, running=True, clock=lambda: now)
-    context = dg.build_sensor_context(
-        instance=estate.instance, repository_def=estate.location.get_repository_def()
-    )
-    data = sensor.evaluate_tick(context)
-    return list(data.run_requests or []), data.skip_message or ""
-
-
-def taken(estate: Estate, ago: timedelta, complete: Verdict = PASSED) -> None:
-    at = NOW - ago
-    with Ledger.of(estate.inventory) as ledger:
-        ledger.record(
-            made("snapshot", {"complete": complete}, finished_at=at, id=f"{at:%Y%m%dT%H%M%SZ}-{complete}")
-        )
-
-
-def test_a_cluster_that_never_had_a_snapshot_gets_one(estate: Estate) -> None:
-    [request], _ = sense(estate)
-    assert request.asset_selection == [asset_key("control", "snapshot")]
-    assert "no snapshot was ever completed" in str(request.run_config)
-
-
-def test_a_young_snapshot_is_enough_and_a_late_one_counts(estate: Estate) -> None:
-    taken(estate, timedelta(minutes=119))
-    assert sense(estate) == ([], "every cluster has a snapshot within its objective")
-
-
-def test_a_snapshot_older_than_promised_asks_for_one(estate: Estate) -> None:
-    taken(estate, timedelta(minutes=121))
-    [request], _ = sense(estate)
-    assert "2h 01m old, promised at most 2h" in str(request.run_config).replace("121m 00s", "2h 01m")
-
-
-@pytest.mark.parametrize("verdict", [FAILED, UNKNOWN])
-def test_a_snapshot_that_did_not_complete_is_none(estate: Estate, verdict: Verdict) -> None:
-    taken(estate, timedelta(hours=3))
-    taken(estate, timedelta(minutes=5), complete=verdict)
-    assert len(sense(estate)[0]) == 1
-
-
-def test_it_asks_once_a_quarter_of_an_hour(estate: Estate) -> None:
-    keys = [sense(estate, NOW + timedelta(minutes=minutes))[0][0].run_key for minutes in (0, 7, 8, 22, 23)]
-    assert keys[0] == keys[1] == "control/2026-11-23T02:00Z"
-    assert keys[2] == keys[3] == "control/2026-11-23T02:15Z"
-    assert keys[4] == "control/2026-11-23T02:30Z"
-
-
-def test_a_snapshot_that_is_under_way_is_waited_for(estate: Estate) -> None:
-    job = estate.location.resolve_job_def("etcd_snapshot")
-    estate.instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
-    assert sense(estate) == ([], "a snapshot is under way: control")
-
-
-def test_what_the_sensor_asks_for_can_be_launched(estate: Estate) -> None:
-    [request], _ = sense(estate)
-    result = estate.location.resolve_job_def("etcd_snapshot").execute_in_process(
-        instance=estate.instance, run_config=request.run_config, asset_selection=request.asset_selection
-    )
-    assert result.success

@@ -14,7 +14,6 @@ from ccobs_ops.sensors.replication import repair_sensor, to_repair
 
 from ccobs_ops.assets.replication import Core, difference_table, lag_plot, replication_assets
 from ccobs_ops.core.exercise import Claim, Exercise, Finding, Severity, Verdict, conclude
-from ccobs_ops.core.ledger import Ledger
 from ccobs_ops.inventory import Inventory
 from ccobs_ops.inventory_load import loads
 from ccobs_ops.jobs import replication as jobs
@@ -266,54 +265,3 @@ def test_what_is_left_fails_the_run(estate: Estate) -> None:
         "repair": exercise("repair", {"repaired": FAILED}),
     }
     assert not estate.run("replication_repair", config=repair_config(confirm="backups")).success
-
-
-def test_the_sensor_repairs_what_a_comparison_found_until_it_is_repaired(inventory: Inventory) -> None:
-    sensor = repair_sensor(inventory, running=True)
-
-    def tick() -> list[Any]:
-        with dg.DagsterInstance.ephemeral() as instance:
-            found = sensor.evaluate_tick(dg.build_sensor_context(instance=instance))
-        return found.run_requests or []
-
-    assert tick() == []
-    now = datetime.now(UTC)
-    broken = exercise("comparison", COMPARED | {"complete": FAILED}, {"missing": 2.0}, at=now)
-    with Ledger.of(inventory) as ledger:
-        ledger.record(
-            exercise(
-                "comparison", COMPARED | {"no_extra": FAILED}, {"only_in_replica": 1.0}, at=now - timedelta(1)
-            )
-        )
-        assert to_repair(ledger, "backups") is None, "nothing to copy"
-        ledger.record(broken)
-    (request,) = tick()
-    assert request.tags["ccobs/comparison"] == broken.id
-    assert request.run_config["ops"][jobs.REPAIR_OP]["config"]["confirm"] == "backups"
-    with Ledger.of(inventory) as ledger:
-        later = now + timedelta(seconds=30)
-        ledger.record(exercise("repair", {"repaired": PASSED}, at=later, details={"dry_run": True}))
-    assert len(tick()) == 1, "a dry run repairs nothing"
-    with Ledger.of(inventory) as ledger:
-        ledger.record(
-            exercise(
-                "repair", {"repaired": PASSED}, at=now + timedelta(minutes=1), details={"dry_run": False}
-            )
-        )
-    assert tick() == []
-
-
-def test_the_sensor_leaves_pairs_alone_that_do_not_ask_for_it(inventory: Inventory) -> None:
-    pair = inventory.replication["backups"]
-    for changed in (
-        {"allow": ()},
-        {"repair": pair.repair.model_copy(update={"automatic": False})},
-    ):
-        quiet = inventory.model_copy(update={"replication": {"backups": pair.model_copy(update=changed)}})
-        with Ledger.of(quiet) as ledger:
-            ledger.record(exercise("comparison", COMPARED | {"complete": FAILED}, {"missing": 2.0}))
-        sensor = repair_sensor(quiet, running=True)
-        with dg.DagsterInstance.ephemeral() as instance:
-            found = sensor.evaluate_tick(dg.build_sensor_context(instance=instance))
-        assert not found.run_requests
-        assert "no pair" in (found.skip_message or "")

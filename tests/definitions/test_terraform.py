@@ -13,6 +13,7 @@ from ccobs_ops.sensors.terraform import terraform_sensor, wanted
 from ccobs_ops.assets.terraform import TerraformCore, asset_key, scan_claims, terraform_assets
 from ccobs_ops.core.exercise import Claim, Exercise, Verdict, conclude
 from ccobs_ops.core.ledger import Event, Ledger
+from ccobs_ops.core.terraform.wanted import not_now
 from ccobs_ops.inventory import Inventory
 from ccobs_ops.inventory_load import load
 from ccobs_ops.jobs.terraform import RemediateConfig, terraform_jobs
@@ -154,17 +155,13 @@ def test_groups_owners_and_freshness(inventory: Inventory, path: Path) -> None:
     }
 
 
-def test_the_sensor_asks_for_a_repair_once_and_again_after_its_approval(
-    inventory: Inventory, path: Path
-) -> None:
+def test_drift_is_repaired_by_itself_only_when_the_policy_of_the_root_says_so(inventory: Inventory) -> None:
     root = inventory.terraform["production"]
     with Ledger.of(inventory) as ledger:
-        assert wanted(ledger, "production", root, NOW) == (None, "no complete scan")
+        assert not_now(ledger, "production", root, NOW) == "no complete scan"
         drifted = all_passed(inventory, "production") | {"no_drift": Verdict.FAILED}
         ledger.record(scanned("production", drifted, (CHANGE,)))
-        key, _ = wanted(ledger, "production", root, NOW)
-        assert key is not None and "/propose/" in key
-        assert wanted(ledger, "production", root, NOW + timedelta(seconds=1))[0] == key
+        assert not_now(ledger, "production", root, NOW) == ""
         proposal = {
             "mode": "remediate",
             "digest": "d",
@@ -176,30 +173,13 @@ def test_the_sensor_asks_for_a_repair_once_and_again_after_its_approval(
         ledger.record_event(
             Event("terraform/production", "terraform_proposed", "production-1", NOW, proposal)
         )
-        assert "waits for approval" in wanted(ledger, "production", root, NOW)[1]
+        assert "waits for approval" in not_now(ledger, "production", root, NOW)
         approval = {"by": "ada", "reason": "x", "digest": "d"}
         ledger.record_event(
             Event("terraform/production", "terraform_approved", "production-1", NOW, approval)
         )
-        again, _ = wanted(ledger, "production", root, NOW)
-        assert again is not None and again != key and "production-1" in again
+        assert not_now(ledger, "production", root, NOW) == ""
         young = root.model_copy(
             update={"remediation": root.remediation.model_copy(update={"grace": timedelta(hours=1)})}
         )
-        assert "grace" in wanted(ledger, "production", young, NOW)[1]
-        assert wanted(ledger, "dr", inventory.terraform["dr"], NOW)[0] is None
-
-
-def test_the_sensor_launches_the_job_with_every_key_turned(inventory: Inventory, path: Path) -> None:
-    with Ledger.of(inventory) as ledger:
-        drifted = all_passed(inventory, "production") | {"no_drift": Verdict.FAILED}
-        ledger.record(scanned("production", drifted, (replace_time(CHANGE),)))
-    sensor = terraform_sensor(inventory, running=True)
-    data = sensor.evaluate_tick(dg.build_sensor_context(definitions=located(inventory, path, {})))
-    (request,) = data.run_requests or []
-    config = request.run_config["ops"]["remediate"]["config"]
-    assert (config["root"], config["dry_run"], config["confirm"]) == ("production", False, "production")
-
-
-def replace_time(change: dict[str, Any]) -> dict[str, Any]:
-    return change | {"first_seen": (NOW - timedelta(days=1)).isoformat()}
+        assert "grace" in not_now(ledger, "production", young, NOW)

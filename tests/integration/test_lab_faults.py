@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from ccobs_ops.core.errors import OpsError, UsageError
+from ccobs_ops.core.ledger import Ledger
 from ccobs_ops.core.postgres import layout
+from ccobs_ops.inventory_load import load
 from ccobs_ops.lab import Lab
 from ccobs_ops.lab.faults import REGISTRY, active
 from ccobs_ops.lab.faults.actions import CreateFile, DeleteObject, FlipBit
@@ -155,6 +157,17 @@ def test_a_break_that_was_cut_short_heals(archive: Lab, monkeypatch: pytest.Monk
     assert len(snapshot(archive)) == len(before) - 1
     assert [damage.fault for damage in archive.heal()] == ["backup-missing"]
     assert snapshot(archive) == before
+
+
+def test_the_ledger_knows_when_it_was_broken_and_healed(archive: Lab) -> None:
+    damage = archive.break_("wal-gap")
+    archive.heal("wal-gap")
+    with Ledger.of(load(archive.inventory_path)) as ledger:
+        healed, injected = ledger.events(TARGET, limit=2)
+    assert (injected.kind, injected.subject) == ("fault_injected", "wal-gap")
+    assert injected.details["lines"] == list(damage.lines)
+    assert injected.at >= damage.at
+    assert (healed.kind, healed.subject) == ("fault_healed", "wal-gap")
 
 
 def test_wrong_usage_breaks_nothing(archive: Lab) -> None:

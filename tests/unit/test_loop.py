@@ -200,6 +200,19 @@ def test_an_older_failure_that_is_told_late_opens_nothing(estate: Estate) -> Non
     assert [name for name, *_ in estate.news()] == ["opened"]
 
 
+def test_a_proof_of_another_part_makes_nothing_late(estate: Estate) -> None:
+    for folder, verdict, end in (("b/", "PASSED", 20), ("a/", "FAILED", 10)):
+        estate.found(
+            {"complete": verdict},
+            end=end,
+            capability="sweep",
+            target="replication/a",
+            details={"prefix": folder},
+        )
+    estate.news()
+    assert estate.only().scope == "prefix a/"
+
+
 def test_what_is_long_over_when_it_is_first_read_is_no_news(estate: Estate) -> None:
     estate.found({"rpo": "FAILED"}, end=0)
     estate.found({"rpo": "PASSED"}, end=10)
@@ -248,6 +261,20 @@ def test_cloudtrail_knows_when_it_was_changed(estate: Estate) -> None:
         estate.news()
         found = next(each for each in estate.open() if each.claim == claim)
         assert (found.occurred_at, found.occurred_from) == (at(minute), "cloudtrail")
+
+
+def test_a_change_from_before_the_last_proof_is_not_what_broke_it(estate: Estate) -> None:
+    changes = [{"open": True, "severity": "critical", "when": rfc3339(at(2))}]
+    for verdict, end in (("PASSED", 10), ("FAILED", 20)):
+        estate.found(
+            {"no_drift": verdict},
+            end=end,
+            capability="drift",
+            target="terraform/prod",
+            details={"changes": changes},
+        )
+    estate.news()
+    assert (estate.only().occurred_at, estate.only().occurred_from) == (at(9), "last_passed")
 
 
 def test_a_canary_knows_from_when_on_something_is_lost(estate: Estate) -> None:

@@ -4,7 +4,8 @@ Bounds, in the order in which they are asked:
 
 1. What is closed needs nothing; a repair that the policy does not allow is left to people. Looking again is always allowed.
 2. One attempt at a time: while one runs, or may still run on another host, nothing is begun.
-3. At most `attempts` attempts for one incident. Waiting for an approval is none; looking again is not bounded by number.
+3. At most `attempts` attempts in a row that do not help one incident. Waiting for an approval is none; looking again is not
+   bounded by number. What helped and did not last is tried again, with the back-off of all attempts before it.
 4. Back-off: after the n-th attempt at least `backoff` · 2^(n-1) passes, `backoff_most` at most.
 5. Circuit breaker of the target: after `failures` failed attempts within `window`, whichever incident they were for,
    nothing for `rest`; then one attempt (half-open), and another rest if that fails too. A success, or an operator's
@@ -16,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import takewhile
 
 from ccobs_ops.core.exercise import rfc3339
 from ccobs_ops.core.incident import Incident, State
@@ -117,9 +119,10 @@ def decide(
             "bring the object back from its other region or an older version to close it sooner",
         )
     counted = looks if action is Action.LOOK else [each for each in acts if each.outcome != WAITING]
-    if action is not Action.LOOK and len(counted) >= policy.attempts:
+    vain = len(list(takewhile(lambda each: each.outcome not in GOOD, reversed(counted))))
+    if action is not Action.LOOK and vain >= policy.attempts:
         return GiveUp(
-            f"{len(counted)} attempts did not help",
+            f"{vain} attempts did not help",
             f"see what they said, then: ccobs-ops remediate {incident.id}",
         )
     if mine:

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ccobs_ops.core import incidents
-from ccobs_ops.core.errors import OpsError, RefusedError, UsageError
+from ccobs_ops.core.errors import OpsError, UsageError
 from ccobs_ops.core.exercise import Exercise, Verdict
 from ccobs_ops.core.folders import try_only_one
+from ccobs_ops.core.guard import permit
 from ccobs_ops.core.incident import Incident, given_up, restored
 from ccobs_ops.core.redaction import REDACT
 from ccobs_ops.core.remediation import actions, history, policy
@@ -241,12 +242,10 @@ class _Attempt:
             raise
 
     def _ask_guard(self, confirmation: str | None) -> None:
-        if confirmation != self.subject:
-            said = f"{confirmation!r}" if confirmation else "nothing"
-            raise RefusedError(
-                f"{self.decided.action.value} of {self.subject} is not confirmed: {said} was given",
-                hint=f"repeat it with --confirm {self.subject}",
-            )
+        """Before anything is asked of a server; `actions.act` asks again right before it acts."""
+        action = self.decided.action.value
+        granted = actions.allowed(self.ctx.inventory, self.subject)
+        permit(action, self.subject, allowed=granted, dry_run=False, confirmation=confirmation)
 
     def _act(self, confirmation: str | None) -> Remedied:
         action = self.decided.action

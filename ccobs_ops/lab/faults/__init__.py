@@ -6,12 +6,13 @@ same key, bytes and metadata.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from datetime import UTC, datetime
 from random import Random
 from typing import TYPE_CHECKING
 
-from ccobs_ops.core.errors import UsageError
+from ccobs_ops.core.errors import OpsError, UsageError
 from ccobs_ops.lab.faults import etcd, objects, replication, services, terraform
 from ccobs_ops.lab.faults.base import Damage, Fault, Site
 from ccobs_ops.lab.plan import ETCD_MEMBERS, ETCD_TARGET, PAIRS, REGIONS, TARGET
@@ -141,6 +142,7 @@ def inject(lab: Lab, name: str, *, at: str | None = None, seed: int = 1) -> Dama
         fresh = folder / "damage.json.new"
         fresh.write_text(damage.model_dump_json(indent=2))
         fresh.replace(folder / "damage.json")
+        on_record(lab, damage, "fault_injected")
         for action in damage.actions:
             action.apply(lab, folder)
         return damage
@@ -162,8 +164,22 @@ def heal(lab: Lab, name: str | None = None) -> tuple[Damage, ...]:
                 for action in reversed(damage.actions):
                     action.undo(lab, _folder(lab, damage.fault))
                 shutil.rmtree(_folder(lab, damage.fault))
+                on_record(lab, damage, "fault_healed")
                 healed.append(damage)
     return tuple(healed)
+
+
+def on_record(lab: Lab, damage: Damage, kind: str) -> None:
+    """Put into the lab's ledger that `damage` was `fault_injected` or `fault_healed`: incidents tell from it when it began.
+
+    A ledger that cannot be written stops no fault: breaking the place where it lies is one of them.
+    """
+    from ccobs_ops.core.ledger import Event, Ledger  # noqa: PLC0415 - a lab without a fault needs no database
+    from ccobs_ops.inventory_load import load  # noqa: PLC0415
+
+    with contextlib.suppress(OpsError), Ledger.of(load(lab.inventory_path)) as ledger:
+        details = {"lines": list(damage.lines), "seed": damage.seed}
+        ledger.record_event(Event(damage.target, kind, damage.fault, datetime.now(UTC), details))
 
 
 def _folder(lab: Lab, name: str) -> Path:
