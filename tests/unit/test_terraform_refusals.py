@@ -1,19 +1,22 @@
-"""Refusals that need plans which no lab provider makes: unknown values, drift that an apply would only hide, secrets."""
+"""Each reason against a repair, alone; and those that no lab provider makes: unknown values, what an apply only hides."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ccobs_ops.core.exercise import Severity
+from ccobs_ops.core.terraform.change import Direction, IgnoredBy, Impact, Objective, Unread
 from ccobs_ops.core.terraform.classify import classify, consequences
 from ccobs_ops.core.terraform.document import read_plans
 from ccobs_ops.core.terraform.impact import load_rules
-from ccobs_ops.core.terraform.refusals import Case, acceptance_refusals, refusals
-from ccobs_ops.inventory_terraform import Remediation
+from ccobs_ops.core.terraform.refusals import Case, Proof, acceptance_refusals, refusals
+from ccobs_ops.inventory_terraform import Freeze, Remediation
 from tests.unit.plans import document, entry, write
 
 NOW = datetime(2026, 11, 23, 8, tzinfo=UTC)
@@ -89,6 +92,68 @@ def test_drift_that_an_apply_would_only_hide_is_refused_either_way(tmp_path: Pat
     found = case(tmp_path, [entry(A, {"x": 1}, {"x": 2}), disabled], [back])
     assert codes(refusals(found)) == {"would_hide"}
     assert codes(acceptance_refusals(found)) == {"would_hide"}
+
+
+def _weakening(found: Case) -> Case:
+    impact = Impact("r", "x", Direction.WEAKENS, Objective.RPO, Severity.CRITICAL, "it gets worse", "why")
+    return replace(found, planned=[replace(change, impacts=(impact,)) for change in found.planned])
+
+
+def _ignored(found: Case) -> Case:
+    ignored = IgnoredBy("ada", "meant", "2027-01-01")
+    changes = tuple(replace(change, ignored_by=ignored) for change in found.drift.changes)
+    return replace(found, drift=replace(found.drift, changes=changes))
+
+
+def _actions(*actions: str) -> Callable[[Case], Case]:
+    return lambda found: replace(found, planned=[replace(one, actions=actions) for one in found.planned])
+
+
+def _policy(**changes: Any) -> Callable[[Case], Case]:
+    return lambda found: replace(found, policy=found.policy.model_copy(update=changes))
+
+
+def _stateful(at: datetime | None) -> Callable[[Case], Case]:
+    target = "postgres/observatory"
+    linked = _policy(validated_by={"aws_thing.*": target})
+    return lambda found: replace(linked(found), stateful=lambda _: True, proofs={target: Proof(target, at)})
+
+
+@pytest.mark.parametrize(
+    ("made", "code"),
+    [
+        (lambda found: found, None),
+        (_actions("delete"), "delete"),
+        (_actions("forget"), "forget"),
+        (_actions("delete", "create"), "replace"),
+        (_actions("create", "forget"), "forget"),
+        (_actions(), "change in a way that is not known"),
+        (_policy(max_changes=0), "too_many_changes"),
+        (_policy(types=("aws_other",)), "type_not_allowed"),
+        (
+            _policy(freeze=(Freeze(starts="0 7 * * *", lasts=timedelta(hours=1, seconds=1), reason="r"),)),
+            "freeze",
+        ),
+        (_policy(freeze=(Freeze(starts="0 7 * * *", lasts=timedelta(hours=1), reason="r"),)), None),
+        (_policy(grace=timedelta(days=1, seconds=1)), "grace"),
+        (_policy(grace=timedelta(days=1)), None),
+        (lambda found: replace(found, flips={(A, "x"): 3}), "two_controllers"),
+        (lambda found: replace(found, flips={(A, "x"): 2}), None),
+        (_weakening, "weakens_recovery"),
+        (_ignored, "ignored"),
+        (lambda found: replace(found, stateful=lambda _: True), "no_validation"),
+        (_stateful(None), "no_fresh_validation"),
+        (_stateful(NOW - timedelta(hours=26, seconds=1)), "no_fresh_validation"),
+        (_stateful(NOW - timedelta(hours=26)), None),
+        (
+            lambda found: replace(found, drift=replace(found.drift, unread=(Unread("c", "s", "m"),))),
+            "not_read",
+        ),
+    ],
+)
+def test_each_reason_refuses_alone(tmp_path: Path, made: Callable[[Case], Case], code: str | None) -> None:
+    back = entry(A, {"x": 2, "seen": "b"}, {"x": 1}, unknown={"seen": True})
+    assert codes(refusals(made(case(tmp_path, [DRIFT], [back])))) == (set() if code is None else {code})
 
 
 def test_an_import_is_no_repair(tmp_path: Path) -> None:

@@ -23,7 +23,8 @@ from ccobs_ops.lab.plan import (
 from ccobs_ops.lab.s3 import client
 from ccobs_ops.lab.services.base import Service
 
-MEMORY = {"GOMEMLIMIT": "250MiB", "GOGC": "50"}
+MEMORY = {"GOMEMLIMIT": "1GiB"}
+"""A bound, far from what it needs (115 MiB idle): near the bound Go collects garbage all the time, a tenth of a core."""
 
 
 class Seaweed(Service):
