@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from fnmatch import fnmatchcase
 from random import Random
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from ccobs_ops.core import incidents
 from ccobs_ops.core.attempt import attempt
+from ccobs_ops.core.context import Silent
 from ccobs_ops.core.errors import OpsError, UsageError
 from ccobs_ops.core.exercise import Exercise, Recorder, Severity, Verdict, failed, passed, rfc3339, unknown
 from ccobs_ops.core.incident import Incident
@@ -141,7 +142,9 @@ class _Test:
     """One run. It leaves the lab healed, whatever happens."""
 
     def __init__(self, ctx: Context, lab: Lab, rec: Recorder, alerted: Alerted) -> None:
-        self.ctx, self.lab, self.rec, self.alerted = ctx, lab, rec, alerted
+        self.tell = ctx.progress.note
+        self.ctx = replace(ctx, progress=Silent())  # a line a round, and not one for each phase of each look
+        self.lab, self.rec, self.alerted = lab, rec, alerted
         self.rounds: list[Round] = []
 
     def run(self, wanted: Sequence[Expectation], *, pairs: int, seed: int) -> str:
@@ -159,7 +162,7 @@ class _Test:
                 one = self._round(plan, seed=seed + number, known=known)
             self.rounds.append(one)
             known |= {each.id for each in self._incidents()}
-            self.ctx.progress.note(_line(number + 1, len(plans), one))
+            self.tell(_line(number + 1, len(plans), one))
         return _conclude(self.rec, self.rounds, pairs)
 
     def _round(self, plan: Sequence[Expectation], *, seed: int, known: set[str]) -> Round:
