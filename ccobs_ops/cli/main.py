@@ -43,6 +43,7 @@ NOUNS = {
     "drill": "Rehearse a disaster as one plan: restored in order, measured, cleaned up.",
     "ledger": "Read back what was found.",
     "lab": "A small estate of real servers on this machine, and faults to inject.",
+    "selftest": "Inject every fault of the lab, and demand that each is found and closed.",
     "demo": "One nightly validation on a fresh lab, through Dagster.",
 }
 """What there is, in the order of `--help`: each is the module `ccobs_ops.cli.NOUN`, imported when it is used."""

@@ -1,0 +1,1 @@
+"""The lab turned on ourselves: every fault is injected, and must be found, named, told and closed."""

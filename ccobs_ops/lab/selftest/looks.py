@@ -1,0 +1,85 @@
+"""What can be looked at in a lab, and by which function: the ones that the night and the operator use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TYPE_CHECKING, NamedTuple
+
+from ccobs_ops.core.exercise import Exercise
+
+if TYPE_CHECKING:
+    from ccobs_ops.core.context import Context
+
+
+class Look(NamedTuple):
+    """A capability of a target."""
+
+    target: str
+    capability: str
+
+
+def exercise(ctx: Context, look: Look) -> Exercise:
+    """Exercise `look`; it is in the ledger when this returns."""
+    noun, _, name = look.target.partition("/")
+    return _LOOKS[noun, look.capability](ctx, name)
+
+
+def _window(ctx: Context, name: str) -> Exercise:
+    from ccobs_ops.core.postgres.window import examine  # noqa: PLC0415
+
+    return examine(ctx, name, deep=True)
+
+
+def _validation(ctx: Context, name: str) -> Exercise:
+    from ccobs_ops.core.postgres.validate import validate  # noqa: PLC0415
+
+    return validate(ctx, name)
+
+
+def _health(ctx: Context, name: str) -> Exercise:
+    from ccobs_ops.core.etcd.health import examine  # noqa: PLC0415
+
+    return examine(ctx, name)
+
+
+def _archive(ctx: Context, name: str) -> Exercise:
+    from ccobs_ops.core.etcd.listing import look_over  # noqa: PLC0415
+
+    return look_over(ctx, name, deep=True)
+
+
+def _drill(ctx: Context, name: str) -> Exercise:
+    from ccobs_ops.core.etcd.drill import drill  # noqa: PLC0415
+
+    return drill(ctx, name)
+
+
+def _comparison(ctx: Context, name: str) -> Exercise:
+    from ccobs_ops.core.replication.compare import compare  # noqa: PLC0415
+
+    return compare(ctx, name, hash_sample=1.0)
+
+
+def _canary(ctx: Context, name: str) -> Exercise:
+    from ccobs_ops.core.replication.lag import measure  # noqa: PLC0415
+
+    return measure(ctx, name, window=timedelta(minutes=1))
+
+
+def _drift(ctx: Context, name: str) -> Exercise:
+    from ccobs_ops.core.terraform.scan import scan  # noqa: PLC0415
+
+    return scan(ctx, name)
+
+
+_LOOKS: dict[tuple[str, str], Callable[..., Exercise]] = {
+    ("postgres", "window"): _window,
+    ("postgres", "validation"): _validation,
+    ("etcd", "health"): _health,
+    ("etcd", "archive"): _archive,
+    ("etcd", "restore_drill"): _drill,
+    ("replication", "comparison"): _comparison,
+    ("replication", "canary"): _canary,
+    ("terraform", "drift"): _drift,
+}

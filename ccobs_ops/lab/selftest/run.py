@@ -1,0 +1,402 @@
+"""Inject faults, one after another and in pairs, and demand of everything else that it does its work.
+
+    healthy? -> break -> look until each fault is found and named -> incident -> alert -> permitted repair -> heal
+             -> look until every claim is proven again -> every incident closed by that proof
+
+A fault counts as found when a claim that it must refute is not PASSED and a finding names it by its code. In a pair one
+fault may hide the other (a store that is down hides what is damaged in it): that must show as UNKNOWN, and the hidden one
+must be named once the other is healed. Anything else that opens an incident is a false alarm.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from fnmatch import fnmatchcase
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from ccobs_ops.core import incidents
+from ccobs_ops.core.attempt import attempt
+from ccobs_ops.core.context import Silent
+from ccobs_ops.core.errors import OpsError, UsageError
+from ccobs_ops.core.exercise import Exercise, Recorder, Severity, Verdict, failed, passed, rfc3339, unknown
+from ccobs_ops.core.incident import Incident
+from ccobs_ops.core.loop import catch_up
+from ccobs_ops.core.remediation.policy import Act
+from ccobs_ops.core.remediation.run import due, remediate
+from ccobs_ops.core.remediation.table import Action
+from ccobs_ops.lab.selftest.expectations import EXPECTATIONS, Expectation, expectation
+from ccobs_ops.lab.selftest.looks import Look, exercise
+
+if TYPE_CHECKING:
+    from ccobs_ops.core.context import Context
+    from ccobs_ops.lab.faults import Damage
+    from ccobs_ops.lab.lab import Lab
+
+TARGET = "ccobs/selftest"
+CAPABILITY = "selftest"
+LOOK_AGAIN_SECONDS = 1.0
+HEALTHY_SECONDS = 180.0
+_MOST_INCIDENTS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one fault in one round. Moments are aware UTC; None where it did not happen."""
+
+    fault: str
+    at: str
+    injected_at: datetime
+    detected_at: datetime | None = None
+    named: bool = False
+    hidden_by: str = ""
+    incident: str = ""
+    alerted: bool | None = None
+    repaired_by: str = ""
+    verified_at: datetime | None = None
+    problem: str = ""
+
+    @property
+    def found(self) -> bool:
+        """Whether it was found and named."""
+        return self.detected_at is not None and self.named
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One round: its faults, and the incidents that none of them explains."""
+
+    faults: tuple[str, ...]
+    outcomes: tuple[Outcome, ...]
+    false_alarms: tuple[str, ...] = ()
+    not_closed: tuple[str, ...] = ()
+    left_out: str = ""
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What is known of one fault while its round runs."""
+
+    expected: Expectation
+    damage: Damage
+    detected_at: datetime | None = None
+    named: bool = False
+    hidden_by: str = ""
+    incident: str = ""
+    repaired_by: str = ""
+
+
+Alerted = Callable[["Context", Incident], bool | None]
+"""Sends what is due, and tells whether an incident reached a channel; None where the inventory has no channel."""
+
+
+def nobody_is_told(_ctx: Context, _incident: Incident) -> bool | None:
+    """For a lab without channels."""
+    return None
+
+
+def selftest(
+    ctx: Context,
+    lab: Lab,
+    *,
+    faults: Sequence[str] = (),
+    pairs: int = 0,
+    seed: int = 1,
+    alerted: Alerted = nobody_is_told,
+) -> Exercise:
+    """Inject `faults` (all of the lab by default) one after another, then `pairs` seeded pairs of them.
+
+    Claims `recall` (every fault was found and named), `no_false_alarm`, `closed` (every incident was closed by a proof) and,
+    where the inventory has a channel, `told` (every incident reached one). Measurements: `recall_ratio`, `faults`, `pairs`,
+    `false_alarms`, `not_closed`, and `time_to_detect_` and `time_to_restore_` with `p50_seconds` and `max_seconds`.
+    Raises UsageError for an inventory whose environment is not `lab`, and for a fault that is not there.
+    """
+    if ctx.inventory.environment != "lab":
+        raise UsageError(
+            f"the self-test breaks things, and the environment of {ctx.inventory.path} is {ctx.inventory.environment!r}",
+            hint="it runs on a lab only: ccobs-ops lab up --dir D, and --inventory D/inventory.yaml",
+        )
+    wanted = [expectation(name) for name in faults] or list(EXPECTATIONS)
+    return attempt(
+        ctx,
+        TARGET,
+        CAPABILITY,
+        "recall",
+        lambda rec: _Test(ctx, lab, rec, alerted).run(wanted, pairs=pairs, seed=seed),
+    )
+
+
+def choose_pairs(
+    wanted: Sequence[Expectation], count: int, seed: int
+) -> list[tuple[Expectation, Expectation]]:
+    """`count` different pairs of `wanted`, chosen by `seed`; all there are, where there are fewer."""
+    every = list(itertools.combinations(wanted, 2))
+    return Random(seed).sample(every, min(count, len(every)))
+
+
+class _Test:
+    """One run. It leaves the lab healed, whatever happens."""
+
+    def __init__(self, ctx: Context, lab: Lab, rec: Recorder, alerted: Alerted) -> None:
+        self.tell = ctx.progress.note
+        self.ctx = replace(ctx, progress=Silent())  # a line a round, and not one for each phase of each look
+        self.lab, self.rec, self.alerted = lab, rec, alerted
+        self.rounds: list[Round] = []
+
+    def run(self, wanted: Sequence[Expectation], *, pairs: int, seed: int) -> str:
+        looks = sorted({look for each in wanted for look in each.looks})
+        with self.rec.phase("healthy"):
+            if sick := self._until_healthy(looks):
+                raise OpsError(
+                    f"the lab is not healthy to begin with: {'; '.join(sick)}",
+                    hint="ccobs-ops lab heal, then again",
+                )
+        known = {each.id for each in self._incidents()}
+        plans = [(each,) for each in wanted] + choose_pairs(wanted, pairs, seed)
+        for number, plan in enumerate(plans):
+            with self.rec.phase("singles" if len(plan) == 1 else "pairs"):
+                one = self._round(plan, seed=seed + number, known=known)
+            self.rounds.append(one)
+            known |= {each.id for each in self._incidents()}
+            self.tell(_line(number + 1, len(plans), one))
+        return _conclude(self.rec, self.rounds, pairs)
+
+    def _round(self, plan: Sequence[Expectation], *, seed: int, known: set[str]) -> Round:
+        seen: list[_Seen] = []
+        names = tuple(each.fault for each in plan)
+        looks = sorted({look for each in plan for look in each.looks})
+        for each in plan:
+            try:
+                seen.append(_Seen(each, self.lab.break_(each.fault, at=each.at or None, seed=seed)))
+            except OpsError as error:
+                self.lab.heal()
+                self._until_healthy(looks)
+                return Round(names, (), left_out=f"{each.fault} cannot be broken here: {error.message}")
+        try:
+            self._detect(seen, looks)
+            fresh = [each for each in self._incidents() if each.id not in known]
+            told = {each.id: self.alerted(self.ctx, each) for each in fresh}
+            for one in seen:
+                mine = [each for each in fresh if _explains(one.expected, each)]
+                one.incident = mine[0].id if mine else ""
+            self._repair(seen, fresh)
+        finally:
+            self.lab.heal()
+        sick = self._until_healthy(looks)
+        after = {each.id: each for each in self._incidents() if each.id not in known}
+        return Round(
+            names,
+            tuple(self._outcome(one, after, told, sick) for one in seen),
+            false_alarms=tuple(
+                f"{each.key}: {each.reason}"
+                for each in after.values()
+                if not any(_explains(one.expected, each) for one in seen)
+            ),
+            not_closed=tuple(each.key for each in after.values() if each.is_open),
+        )
+
+    def _detect(self, seen: Sequence[_Seen], looks: Sequence[Look]) -> None:
+        """Look until all are named; what is then hidden by the other is looked for with the other healed."""
+        self._look_until_named(seen, looks)
+        for one in [each for each in seen if not each.named]:
+            others = [each for each in seen if each is not one]
+            hiding = next((each for each in others if each.named and one.detected_at is not None), None)
+            if hiding is None:
+                continue
+            self.lab.heal(hiding.expected.fault)
+            one.hidden_by = hiding.expected.fault
+            self._look_until_named([one], one.expected.looks)
+
+    def _look_until_named(self, seen: Sequence[_Seen], looks: Sequence[Look]) -> None:
+        until = time.monotonic() + max(one.expected.within for one in seen)
+        while True:
+            for look in looks:
+                done = exercise(self.ctx, look)
+                for one in seen:
+                    _notice(one, look, done)
+            catch_up(self.ctx)
+            if all(one.named for one in seen) or time.monotonic() > until:
+                return
+            time.sleep(LOOK_AGAIN_SECONDS)
+
+    def _repair(self, seen: Sequence[_Seen], fresh: Sequence[Incident]) -> None:
+        """What the inventory allows to be done by itself, once."""
+        mine = {each.id for each in fresh}
+        for each in due(self.ctx):
+            if each.incident.id not in mine or not isinstance(each.decision, Act):
+                continue
+            if each.decision.action is Action.LOOK:
+                continue
+            done = remediate(
+                self.ctx,
+                each.incident.id,
+                dry_run=False,
+                confirmation=each.subject,
+                by="selftest",
+                by_hand=False,
+            )
+            for one in seen:
+                if _explains(one.expected, each.incident):
+                    one.repaired_by = f"{done.action.value}: {done.outcome}"
+
+    def _until_healthy(self, looks: Iterable[Look]) -> list[str]:
+        """Look until every claim is PASSED; returns what still is not when the time is over."""
+        until = time.monotonic() + HEALTHY_SECONDS
+        left = list(looks)
+        while True:
+            results = [(look, exercise(self.ctx, look)) for look in left]
+            left = [look for look, done in results if done.verdict is not Verdict.PASSED]
+            catch_up(self.ctx)
+            if not left:
+                return []
+            if time.monotonic() > until:
+                return [
+                    f"{look.target} {look.capability}: {done.reason}"
+                    for look, done in results
+                    if look in left
+                ]
+            time.sleep(LOOK_AGAIN_SECONDS)
+
+    def _incidents(self) -> list[Incident]:
+        return incidents.listed(self.ctx.ledger, since=self.rec.started_at, limit=_MOST_INCIDENTS)
+
+    def _outcome(
+        self, one: _Seen, after: dict[str, Incident], told: dict[str, bool | None], sick: Sequence[str]
+    ) -> Outcome:
+        incident = after.get(one.incident)
+        problem = "; ".join(sick)
+        return Outcome(
+            one.expected.fault,
+            one.damage.target,
+            one.damage.at,
+            one.detected_at,
+            one.named,
+            one.hidden_by,
+            one.incident,
+            told.get(one.incident),
+            one.repaired_by,
+            incident.verified_at if incident else None,
+            problem,
+        )
+
+
+def _notice(one: _Seen, look: Look, done: Exercise) -> None:
+    """Whether `done` shows the fault: a claim that it refutes, or for what only warns the finding alone."""
+    if look not in one.expected.looks:
+        return
+    named = any(finding.code in one.expected.codes for finding in done.findings)
+    refuted = any(
+        claim.verdict is not Verdict.PASSED
+        and f"{done.target} {done.capability} {claim.name}" in one.expected.claims
+        for claim in done.claims
+    )
+    if one.detected_at is None and (refuted or (named and not one.expected.claims)):
+        one.detected_at = done.finished_at
+    one.named = one.named or (named and (refuted or not one.expected.claims))
+
+
+def _explains(expected: Expectation, incident: Incident) -> bool:
+    return incident.key in expected.claims or any(fnmatchcase(incident.key, each) for each in expected.also)
+
+
+def _conclude(rec: Recorder, rounds: Sequence[Round], pairs: int) -> str:
+    done = [one for each in rounds for one in each.outcomes]
+    missed = [one for one in done if not one.found]
+    alarms = [told for each in rounds for told in each.false_alarms]
+    stuck = [told for each in rounds for told in each.not_closed]
+    untold = [one for one in done if one.alerted is False]
+    left_out = [each for each in rounds if each.left_out]
+    rec.measurements |= {
+        "faults": float(len({one.fault for one in done})),
+        "pairs": float(sum(len(each.faults) == 2 and not each.left_out for each in rounds)),
+        "injected": float(len(done)),
+        "recall_ratio": 1.0 - len(missed) / len(done) if done else 0.0,
+        "false_alarms": float(len(alarms)),
+        "not_closed": float(len(stuck)),
+    }
+    rec.measurements |= _spread(
+        "time_to_detect", [_between(one.injected_at, one.detected_at) for one in done]
+    )
+    rec.measurements |= _spread(
+        "time_to_restore", [_between(one.injected_at, one.verified_at) for one in done]
+    )
+    rec.details |= {"rounds": [_round_json(each) for each in rounds]}
+    for one in missed:
+        rec.find(
+            "not_detected",
+            Severity.CRITICAL,
+            one.fault,
+            f"{one.fault} at {one.at} was not found and named",
+            "see details",
+        )
+    for told in alarms:
+        rec.find(
+            "false_alarm", Severity.CRITICAL, told.partition(":")[0], f"nothing was broken there: {told}"
+        )
+    for each in left_out:
+        rec.find("left_out", Severity.WARNING, " + ".join(each.faults), each.left_out)
+    if not done:
+        rec.claim(unknown("recall", "no fault could be injected"))
+        return ""
+    told = f"{len(done) - len(missed)} of {len(done)} injected faults found and named, {len(rounds)} rounds"
+    rec.claim(passed("recall", told) if not missed else failed("recall", f"{told}; not {missed[0].fault}"))
+    told = f"{len(alarms)} incidents that no fault explains"
+    rec.claim(
+        passed("no_false_alarm", told) if not alarms else failed("no_false_alarm", f"{told}: {alarms[0]}")
+    )
+    told = f"{len(stuck)} incidents left open"
+    rec.claim(passed("closed", told) if not stuck else failed("closed", f"{told}: {stuck[0]}"))
+    if any(one.alerted is not None for one in done):
+        told = f"{len(untold)} incidents that no channel was told of"
+        rec.claim(passed("told", told) if not untold else failed("told", f"{told}: {untold[0].fault}"))
+    return ""
+
+
+def _between(begin: datetime, end: datetime | None) -> float | None:
+    return None if end is None else (end - begin).total_seconds()
+
+
+def _spread(name: str, values: Iterable[float | None]) -> dict[str, float]:
+    known = sorted(value for value in values if value is not None)
+    if not known:
+        return {}
+    return {f"{name}_p50_seconds": known[len(known) // 2], f"{name}_max_seconds": known[-1]}
+
+
+def _round_json(one: Round) -> dict[str, Any]:
+    return {
+        "faults": list(one.faults),
+        "left_out": one.left_out,
+        "false_alarms": list(one.false_alarms),
+        "not_closed": list(one.not_closed),
+        "outcomes": [
+            {
+                "fault": each.fault,
+                "at": each.at,
+                "injected_at": rfc3339(each.injected_at),
+                "found": each.found,
+                "hidden_by": each.hidden_by,
+                "time_to_detect_seconds": _between(each.injected_at, each.detected_at),
+                "time_to_restore_seconds": _between(each.injected_at, each.verified_at),
+                "incident": each.incident,
+                "alerted": each.alerted,
+                "repaired_by": each.repaired_by,
+                "problem": each.problem,
+            }
+            for each in one.outcomes
+        ],
+    }
+
+
+def _line(number: int, total: int, one: Round) -> str:
+    what = " + ".join(one.faults)
+    if one.left_out:
+        return f"{number:>3}/{total}  left out  {what}: {one.left_out}"
+    found = "found" if all(each.found for each in one.outcomes) else "MISSED"
+    more = f", {len(one.false_alarms)} false alarms" if one.false_alarms else ""
+    more += f", {len(one.not_closed)} not closed" if one.not_closed else ""
+    return f"{number:>3}/{total}  {found:<8}  {what}{more}"
