@@ -26,6 +26,7 @@
     alerts                   sensor: tells people what is open, over the inventory's channels
     dr_drill                 job, and a schedule for each drill that has one: a disaster, rehearsed
     dr_approve               job: approve a drill that waits for it
+    selftest                 job, in a lab only: every fault injected, found, named, told and closed
 
 Nothing but the inventory is read to load this, and no server has to be up.
 """
@@ -45,6 +46,7 @@ from ccobs_ops.jobs.postgres import postgres_jobs
 from ccobs_ops.jobs.remediation import remediation_jobs
 from ccobs_ops.jobs.replication import replication_jobs
 from ccobs_ops.jobs.report import report_jobs
+from ccobs_ops.jobs.selftest import selftest_jobs
 from ccobs_ops.jobs.terraform import terraform_jobs
 from ccobs_ops.resources.core import CoreResource
 from ccobs_ops.resources.source import InventorySource
@@ -83,6 +85,7 @@ def defs() -> dg.Definitions:
             *report_jobs(),
             *remediation_jobs(inventory),
             *drill_jobs(inventory),
+            *selftest_jobs(inventory),
         ],
         schedules=[
             *([nightly_schedule(inventory, running=running)] if nightly else []),
