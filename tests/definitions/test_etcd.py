@@ -9,7 +9,6 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from ccobs_ops.sensors.etcd import etcd_sensors
 
 from ccobs_ops.assets.etcd import Core, asset_key, drill_claims, etcd_assets, health_claims, snapshot_claims
 from ccobs_ops.core.exercise import Exercise, Finding, Severity, Verdict

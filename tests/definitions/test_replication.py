@@ -10,7 +10,6 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from ccobs_ops.sensors.replication import repair_sensor, to_repair
 
 from ccobs_ops.assets.replication import Core, difference_table, lag_plot, replication_assets
 from ccobs_ops.core.exercise import Claim, Exercise, Finding, Severity, Verdict, conclude

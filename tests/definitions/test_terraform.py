@@ -8,7 +8,6 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from ccobs_ops.sensors.terraform import terraform_sensor, wanted
 
 from ccobs_ops.assets.terraform import TerraformCore, asset_key, scan_claims, terraform_assets
 from ccobs_ops.core.exercise import Claim, Exercise, Verdict, conclude

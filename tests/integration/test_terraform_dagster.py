@@ -1,4 +1,4 @@
-"""Drift through Dagster alone on a real lab: scanned, proposed by the sensor, approved, applied, scanned again."""
+"""Drift through Dagster alone on a real lab: scanned, proposed, approved by a job, applied, scanned again."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 
 import dagster as dg
 import pytest
-import yaml
 
 from ccobs_ops.core.exercise import Verdict
 from ccobs_ops.core.terraform.approval import proposals
@@ -35,58 +34,37 @@ class Estate:
             run_config=dict(config or {}), instance=self.instance, raise_on_error=False
         )
 
-    def sensor(self) -> dg.SensorExecutionData:
-        """One tick of `terraform_drift`."""
-        with dg.build_sensor_context(instance=self.instance, definitions=self.definitions) as context:
-            return self.definitions.resolve_sensor_def("terraform_drift").evaluate_tick(context)
-
-    def asked(self) -> dg.RunRequest:
-        """The one run that a tick of the sensor asks for."""
-        (request,) = self.sensor().run_requests or ()
-        assert request.run_key is not None
-        return request
-
 
 @pytest.fixture(scope="module")
 def estate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Estate]:
     home: Path = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch, roots_in(tmp_path_factory.mktemp("tf") / "lab") as roots:
-        path = roots.lab.inventory_path
-        document = yaml.safe_load(path.read_text())
-        policy = document["terraform"]["production"]["remediation"]
-        policy["automatic"] = True
-        path.write_text(yaml.safe_dump(document))
-        patch.setenv(VARIABLE, str(path))
+        patch.setenv(VARIABLE, str(roots.lab.inventory_path))
         with dg.DagsterInstance.local_temp(str(home)) as instance:
             roots.validated()
             yield Estate(roots, instance)
 
 
-def test_the_sensor_proposes_a_job_approves_and_only_then_is_it_applied(estate: Estate) -> None:
+def test_a_launch_proposes_a_job_approves_and_only_then_is_it_applied(estate: Estate) -> None:
     roots = estate.roots
     assert estate.launch("terraform_scan").success
-    assert not estate.sensor().run_requests  # nothing differs
     with roots.broken("drift-retention"):
         assert roots.retention() < VAULT_DAYS
         applied = roots.applied()
         estate.launch("terraform_scan")
-        first = estate.asked()
-        assert estate.launch("terraform_remediate", first.run_config).success  # it waits for an approval
+        repair = {"root": "production", "dry_run": False, "confirm": "production", "operator": "ada"}
+        config = {"ops": {"remediate": {"config": repair}}}
+        assert estate.launch("terraform_remediate", config).success  # it waits for an approval
         assert roots.applied() == applied and roots.retention() < VAULT_DAYS
-        assert "waits for approval" in str(estate.sensor().skip_message)
-
         (waiting,) = proposals(roots.ctx.ledger, "terraform/production")
         words = {"plan": waiting.id, "by": "ada", "reason": "the vault promises 35 days"}
         assert estate.launch("terraform_approve", {"ops": {"approve": {"config": words}}}).success
-        second = estate.asked()
-        assert second.run_key != first.run_key
-        assert estate.launch("terraform_remediate", second.run_config).success
+        assert estate.launch("terraform_remediate", config).success
         assert roots.retention() == VAULT_DAYS
         assert roots.applied() == applied + 1
         done = roots.ctx.ledger.latest("terraform/production", "remediation")
         assert done is not None and done.verdict is Verdict.PASSED
         assert [claim.name for claim in done.claims] == ["permitted", "approved", "applied", "resolved"]
-        assert not estate.sensor().run_requests  # the scan after it was clean
 
 
 def test_a_launch_without_the_roots_name_says_what_it_would_do_and_changes_nothing(estate: Estate) -> None:
