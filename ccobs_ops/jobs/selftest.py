@@ -1,7 +1,5 @@
 """The job `selftest`: every fault of the lab, found, named, told and closed. There is none for any other environment."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import dagster as dg
