@@ -40,13 +40,18 @@ def copy_new(source: ObjectStore, vault: ObjectStore) -> int:
 
 
 def run(inventory: Path, stop: threading.Event) -> None:
-    """Copy until `stop` is set; a store that does not answer is asked again."""
+    """Copy until `stop` is set; a store that does not answer is asked again, an inventory that changed is read again."""
+    read_at = 0
+    stores: tuple[ObjectStore, ObjectStore] | None = None
     while not stop.is_set():
         began = time.monotonic()
         try:
-            found = load(inventory)
-            copied = copy_new(ObjectStore.open(found, SOURCE, read_only=True), ObjectStore.open(found, VAULT))
-            if copied:
+            changed_at = inventory.stat().st_mtime_ns
+            if stores is None or changed_at != read_at:
+                found = load(inventory)
+                stores = ObjectStore.open(found, SOURCE, read_only=True), ObjectStore.open(found, VAULT)
+                read_at = changed_at
+            if copied := copy_new(*stores):
                 _log(f"{copied} objects copied")
         except OpsError as error:
             _log(error.message)
