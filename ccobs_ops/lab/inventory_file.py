@@ -24,6 +24,7 @@ from ccobs_ops.lab.plan import (
     Plan,
 )
 from ccobs_ops.lab.s3 import aws_region
+from ccobs_ops.lab.services.pager import URL
 from ccobs_ops.lab.terraform import estate
 
 _HEADER = """\
@@ -88,6 +89,9 @@ def build(plan: Plan) -> dict[str, Any]:
         document["stores"][VAULT_STORE] = _store(plan, "eu", bucket=VAULT_BUCKET) | {"object_lock": lock}
     if found := drills(plan, document):
         document["drills"] = found
+    if "pager" in plan.services:
+        pager = {"apprise": f"file:secrets/{URL}", "timeout": "5s"}
+        document["alerts"] = {"channels": {"pager": pager}, "storm": {"size": 20, "window": "1m"}}
     return document | _loop(plan)
 
 

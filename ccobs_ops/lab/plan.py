@@ -77,6 +77,7 @@ class Plan:
             "postgres": free_base((0,)),
             "terraform": free_base((0,)),
             "filer-sync": free_base((0,)),
+            "pager": free_base((0,)),
         }
         ports |= {name: free_base((0, 1)) for name in ETCD_MEMBERS}
         return cls(directory, scale, seed, services, ports, home, bin_dir, run_as)

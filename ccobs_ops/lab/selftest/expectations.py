@@ -69,8 +69,8 @@ def _expect(
 
 
 def _damage(fault: str, claims: str, codes: str) -> Expectation:
-    """Damage in the archive of PostgreSQL: the window names it; a restore may need what is damaged, or find another way."""
-    return _expect(fault, (_WINDOW, _VALIDATION), claims, codes, also=(f"{PG} validation *", f"{BACKUPS} *"))
+    """Damage in the archive of PostgreSQL: the window names it; what a restore needs of it is lost to other claims, too."""
+    return _expect(fault, (_WINDOW, _VALIDATION), claims, codes, also=(f"{PG} *", f"{BACKUPS} *"))
 
 
 def _snapshot(fault: str, codes: str) -> Expectation:

@@ -10,6 +10,7 @@ from ccobs_ops.lab.services.agent import Agent
 from ccobs_ops.lab.services.base import Service
 from ccobs_ops.lab.services.etcd import EtcdAgent, EtcdMember, EtcdWriter
 from ccobs_ops.lab.services.filer_sync import FilerSync
+from ccobs_ops.lab.services.pager import Pager
 from ccobs_ops.lab.services.postgres import Postgres
 from ccobs_ops.lab.services.replication_agent import ReplicationAgent
 from ccobs_ops.lab.services.seaweed import Seaweed
@@ -30,6 +31,7 @@ REGISTRY: tuple[Service, ...] = (
     EtcdAgent(),
     ReplicationAgent(),
     Vault(),
+    Pager(),
 )
 
 
