@@ -20,6 +20,7 @@ STAMP := $(VENV)/.installed
 LAB := .lab
 UI_PORT ?= 3000
 TESTS ?=
+WORKERS ?= 3
 
 .PHONY: help setup demo ui test check bench soak clean
 
@@ -39,7 +40,7 @@ ui: setup
 	@$(BIN)/ccobs-ops demo --dir $(LAB) --ui --port $(UI_PORT)
 
 test: setup
-	@$(BIN)/python -m pytest -n 2 --dist loadfile $(TESTS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(TESTS)
 
 check: setup
 	@$(BIN)/ruff check .

@@ -30,6 +30,7 @@ from ccobs_ops.core.loop import catch_up
 from ccobs_ops.core.remediation.policy import Act
 from ccobs_ops.core.remediation.run import due, remediate
 from ccobs_ops.core.remediation.table import Action
+from ccobs_ops.inventory_load import load
 from ccobs_ops.lab.selftest.expectations import EXPECTATIONS, Expectation, expectation
 from ccobs_ops.lab.selftest.looks import Look, exercise
 
@@ -233,6 +234,7 @@ class _Test:
 
     def _look_until_named(self, seen: Sequence[_Seen], looks: Sequence[Look]) -> None:
         until = time.monotonic() + max(one.expected.within for one in seen)
+        self._read_inventory()
         while True:
             for look in looks:
                 done = exercise(self.ctx, look)
@@ -267,6 +269,7 @@ class _Test:
         """Look until every claim is PASSED; returns what still is not when the time is over."""
         until = time.monotonic() + HEALTHY_SECONDS
         left = list(looks)
+        self._read_inventory()
         while True:
             results = [(look, exercise(self.ctx, look)) for look in left]
             left = [look for look, done in results if done.verdict is not Verdict.PASSED]
@@ -280,6 +283,10 @@ class _Test:
                     if look in left
                 ]
             time.sleep(LOOK_AGAIN_SECONDS)
+
+    def _read_inventory(self) -> None:
+        """Some faults put something between us and a region, and write that into the lab's inventory."""
+        self.ctx = replace(self.ctx, inventory=load(self.lab.inventory_path))
 
     def _incidents(self) -> list[Incident]:
         return incidents.listed(self.ctx.ledger, since=self.rec.started_at, limit=_MOST_INCIDENTS)
