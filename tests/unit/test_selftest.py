@@ -14,7 +14,8 @@ from ccobs_ops.core.incident import Incident, State
 from ccobs_ops.lab.faults import REGISTRY
 from ccobs_ops.lab.selftest import looks, run
 from ccobs_ops.lab.selftest.expectations import EXPECTATIONS, expectation
-from ccobs_ops.lab.selftest.run import Outcome, Round, choose_pairs
+from ccobs_ops.lab.selftest.outcome import Outcome, Round, conclude
+from ccobs_ops.lab.selftest.run import choose_pairs
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 GAP = expectation("wal-gap")
@@ -110,7 +111,7 @@ def outcome(**changes: Any) -> Outcome:
 def concluded(*rounds: Round) -> Exercise:
     ticks = count()
     rec = Recorder(run.TARGET, run.CAPABILITY, clock=lambda: NOON, timer=lambda: float(next(ticks)))
-    run._conclude(rec, rounds, 0)
+    conclude(rec, rounds)
     return rec.conclude()
 
 

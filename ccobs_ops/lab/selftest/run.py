@@ -18,13 +18,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from fnmatch import fnmatchcase
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ccobs_ops.core import incidents
 from ccobs_ops.core.attempt import attempt
 from ccobs_ops.core.context import Silent
 from ccobs_ops.core.errors import OpsError, UsageError
-from ccobs_ops.core.exercise import Exercise, Recorder, Severity, Verdict, failed, passed, rfc3339, unknown
+from ccobs_ops.core.exercise import Exercise, Recorder, Verdict
 from ccobs_ops.core.incident import Incident
 from ccobs_ops.core.loop import catch_up
 from ccobs_ops.core.remediation.policy import Act
@@ -33,6 +33,7 @@ from ccobs_ops.core.remediation.table import Action
 from ccobs_ops.inventory_load import load
 from ccobs_ops.lab.selftest.expectations import EXPECTATIONS, Expectation, expectation
 from ccobs_ops.lab.selftest.looks import Look, exercise
+from ccobs_ops.lab.selftest.outcome import Outcome, Round, conclude
 
 if TYPE_CHECKING:
     from ccobs_ops.core.context import Context
@@ -44,39 +45,6 @@ CAPABILITY = "selftest"
 LOOK_AGAIN_SECONDS = 1.0
 HEALTHY_SECONDS = 180.0
 _MOST_INCIDENTS = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of one fault in one round. Moments are aware UTC; None where it did not happen."""
-
-    fault: str
-    at: str
-    injected_at: datetime
-    detected_at: datetime | None = None
-    named: bool = False
-    hidden_by: str = ""
-    incident: str = ""
-    alerted: bool | None = None
-    repaired_by: str = ""
-    verified_at: datetime | None = None
-    problem: str = ""
-
-    @property
-    def found(self) -> bool:
-        """Whether it was found and named."""
-        return self.detected_at is not None and self.named
-
-
-@dataclass(frozen=True, slots=True)
-class Round:
-    """One round: its faults, and the incidents that none of them explains."""
-
-    faults: tuple[str, ...]
-    outcomes: tuple[Outcome, ...]
-    false_alarms: tuple[str, ...] = ()
-    not_closed: tuple[str, ...] = ()
-    left_out: str = ""
 
 
 @dataclass(slots=True)
@@ -182,7 +150,8 @@ class _Test:
             self.rounds.append(one)
             known |= {each.id for each in self._incidents()}
             self.tell(_line(number + 1, len(plans), one))
-        return _conclude(self.rec, self.rounds, pairs)
+        conclude(self.rec, self.rounds)
+        return ""
 
     def _round(self, plan: Sequence[Expectation], *, seed: int, known: set[str]) -> Round:
         seen: list[_Seen] = []
@@ -328,95 +297,6 @@ def _notice(one: _Seen, look: Look, done: Exercise) -> None:
 
 def _explains(expected: Expectation, incident: Incident) -> bool:
     return incident.key in expected.claims or any(fnmatchcase(incident.key, each) for each in expected.also)
-
-
-def _conclude(rec: Recorder, rounds: Sequence[Round], pairs: int) -> str:
-    done = [one for each in rounds for one in each.outcomes]
-    missed = [one for one in done if not one.found]
-    alarms = [told for each in rounds for told in each.false_alarms]
-    stuck = [told for each in rounds for told in each.not_closed]
-    untold = [one for one in done if one.alerted is False]
-    left_out = [each for each in rounds if each.left_out]
-    rec.measurements |= {
-        "faults": float(len({one.fault for one in done})),
-        "pairs": float(sum(len(each.faults) == 2 and not each.left_out for each in rounds)),
-        "injected": float(len(done)),
-        "recall_ratio": 1.0 - len(missed) / len(done) if done else 0.0,
-        "false_alarms": float(len(alarms)),
-        "not_closed": float(len(stuck)),
-    }
-    rec.measurements |= _spread(
-        "time_to_detect", [_between(one.injected_at, one.detected_at) for one in done]
-    )
-    rec.measurements |= _spread(
-        "time_to_restore", [_between(one.injected_at, one.verified_at) for one in done]
-    )
-    rec.details |= {"rounds": [_round_json(each) for each in rounds]}
-    for one in missed:
-        rec.find(
-            "not_detected",
-            Severity.CRITICAL,
-            one.fault,
-            f"{one.fault} at {one.at} was not found and named",
-            "see details",
-        )
-    for told in alarms:
-        rec.find(
-            "false_alarm", Severity.CRITICAL, told.partition(":")[0], f"nothing was broken there: {told}"
-        )
-    for each in left_out:
-        rec.find("left_out", Severity.WARNING, " + ".join(each.faults), each.left_out)
-    if not done:
-        rec.claim(unknown("recall", "no fault could be injected"))
-        return ""
-    told = f"{len(done) - len(missed)} of {len(done)} injected faults found and named, {len(rounds)} rounds"
-    rec.claim(passed("recall", told) if not missed else failed("recall", f"{told}; not {missed[0].fault}"))
-    told = f"{len(alarms)} incidents that no fault explains"
-    rec.claim(
-        passed("no_false_alarm", told) if not alarms else failed("no_false_alarm", f"{told}: {alarms[0]}")
-    )
-    told = f"{len(stuck)} incidents left open"
-    rec.claim(passed("closed", told) if not stuck else failed("closed", f"{told}: {stuck[0]}"))
-    if any(one.alerted is not None for one in done):
-        told = f"{len(untold)} incidents that no channel was told of"
-        rec.claim(passed("told", told) if not untold else failed("told", f"{told}: {untold[0].fault}"))
-    return ""
-
-
-def _between(begin: datetime, end: datetime | None) -> float | None:
-    return None if end is None else (end - begin).total_seconds()
-
-
-def _spread(name: str, values: Iterable[float | None]) -> dict[str, float]:
-    known = sorted(value for value in values if value is not None)
-    if not known:
-        return {}
-    return {f"{name}_p50_seconds": known[len(known) // 2], f"{name}_max_seconds": known[-1]}
-
-
-def _round_json(one: Round) -> dict[str, Any]:
-    return {
-        "faults": list(one.faults),
-        "left_out": one.left_out,
-        "false_alarms": list(one.false_alarms),
-        "not_closed": list(one.not_closed),
-        "outcomes": [
-            {
-                "fault": each.fault,
-                "at": each.at,
-                "injected_at": rfc3339(each.injected_at),
-                "found": each.found,
-                "hidden_by": each.hidden_by,
-                "time_to_detect_seconds": _between(each.injected_at, each.detected_at),
-                "time_to_restore_seconds": _between(each.injected_at, each.verified_at),
-                "incident": each.incident,
-                "alerted": each.alerted,
-                "repaired_by": each.repaired_by,
-                "problem": each.problem,
-            }
-            for each in one.outcomes
-        ],
-    }
 
 
 def _line(number: int, total: int, one: Round) -> str:
