@@ -74,9 +74,7 @@ def _damage(fault: str, claims: str, codes: str) -> Expectation:
 
 
 def _snapshot(fault: str, codes: str) -> Expectation:
-    return _expect(
-        fault, (_SNAPSHOTS, _DRILL), "archive.intact", codes, also=(f"{ETCD} restore_drill *", f"{BACKUPS} *")
-    )
+    return _expect(fault, (_SNAPSHOTS, _DRILL), "archive.intact", codes, also=(f"{ETCD} *", f"{BACKUPS} *"))
 
 
 def _drift(fault: str, claims: str, codes: str) -> Expectation:

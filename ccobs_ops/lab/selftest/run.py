@@ -143,13 +143,16 @@ class _Test:
                     hint="ccobs-ops lab heal, then again",
                 )
         known = {each.id for each in self._incidents()}
-        plans = [(each,) for each in wanted] + choose_pairs(wanted, pairs, seed)
-        for number, plan in enumerate(plans):
-            with self.rec.phase("singles" if len(plan) == 1 else "pairs"):
-                one = self._round(plan, seed=seed + number, known=known)
-            self.rounds.append(one)
-            known |= {each.id for each in self._incidents()}
-            self.tell(_line(number + 1, len(plans), one))
+        singles = [(each,) for each in wanted]
+        both = choose_pairs(wanted, pairs, seed)
+        total = len(singles) + len(both)
+        for name, plans in (("singles", singles), ("pairs", both)):
+            with self.rec.phase(name):
+                for plan in plans:
+                    one = self._round(plan, seed=seed + len(self.rounds), known=known)
+                    self.rounds.append(one)
+                    known |= {each.id for each in self._incidents()}
+                    self.tell(_line(len(self.rounds), total, one))
         conclude(self.rec, self.rounds)
         return ""
 
@@ -180,13 +183,13 @@ class _Test:
         after = {each.id: each for each in self._incidents() if each.id not in known}
         return Round(
             names,
-            tuple(self._outcome(one, after, told, sick) for one in seen),
+            tuple(self._outcome(one, after, told) for one in seen),
             false_alarms=tuple(
                 f"{each.key}: {each.reason}"
                 for each in after.values()
                 if not any(_explains(one.expected, each) for one in seen)
             ),
-            not_closed=tuple(each.key for each in after.values() if each.is_open),
+            not_closed=(*(each.key for each in after.values() if each.is_open), *sick),
         )
 
     def _detect(self, seen: Sequence[_Seen], looks: Sequence[Look]) -> None:
@@ -260,11 +263,8 @@ class _Test:
     def _incidents(self) -> list[Incident]:
         return incidents.listed(self.ctx.ledger, since=self.rec.started_at, limit=_MOST_INCIDENTS)
 
-    def _outcome(
-        self, one: _Seen, after: dict[str, Incident], told: dict[str, bool | None], sick: Sequence[str]
-    ) -> Outcome:
+    def _outcome(self, one: _Seen, after: dict[str, Incident], told: dict[str, bool | None]) -> Outcome:
         incident = after.get(one.incident)
-        problem = "; ".join(sick)
         return Outcome(
             one.expected.fault,
             one.damage.target,
@@ -276,7 +276,6 @@ class _Test:
             told.get(one.incident),
             one.repaired_by,
             incident.verified_at if incident else None,
-            problem,
         )
 
 
