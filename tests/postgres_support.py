@@ -122,6 +122,7 @@ class Estate:
 
     def switch_wal(self) -> None:
         """Finish the running segment, and wait until it is archived."""
+        self.sql("select pg_logical_emit_message(true, 'test', 'a switch right after a switch does nothing')")
         name = self.sql("select pg_walfile_name(pg_switch_wal())")[0][0]
         wait_for(lambda: self.archive.has_segment(name), 90, f"segment {name} in the archive")
 

@@ -78,6 +78,11 @@ def read(connection: Connection, *, after: int = 0, limit: int = 1_000) -> list[
     return [Link(*row) for row in connection.execute(query)]
 
 
+def head(connection: Connection) -> int:
+    """The newest position; 0 while there is none."""
+    return connection.execute(sa.select(sa.func.max(schema.chain.c.seq))).scalar() or 0
+
+
 def cursor(connection: Connection, reader: str) -> int:
     """The position up to which `reader` has dealt with the chain; 0 for a new one."""
     table = schema.cursors.c

@@ -11,6 +11,7 @@ from ccobs_ops.inventory import Inventory
 from ccobs_ops.resources.core import CoreResource
 
 NAME = "selftest"
+OP = "inject_faults"
 
 
 class SelftestConfig(dg.Config):
@@ -28,7 +29,7 @@ def selftest_jobs(inventory: Inventory) -> list[Any]:
     if inventory.environment != "lab":
         return []
 
-    @dg.op(name=NAME)
+    @dg.op(name=OP)
     def run_selftest(
         context: dg.OpExecutionContext, config: SelftestConfig, core_context: CoreResource
     ) -> None:

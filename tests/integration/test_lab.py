@@ -64,6 +64,7 @@ def test_everything_comes_up_answers_and_goes_without_a_trace(make_lab: MakeLab)
         (
             *("us", "eu", "postgres", "filer-sync", "writer", "agent", "terraform"),
             *("etcd-1", "etcd-2", "etcd-3", "etcd-writer", "etcd-agent", "replication-agent"),
+            *("vault", "pager"),
         ),
         "running",
     )
@@ -94,7 +95,7 @@ def test_the_inventory_is_valid_and_holds_no_secret(lab: Lab) -> None:
 
     text = lab.inventory_path.read_text()
     inventory = Inventory.model_validate(yaml.safe_load(text))
-    assert set(inventory.stores) == {"us", "eu", "us_artifacts", "eu_artifacts"}
+    assert set(inventory.stores) == {"us", "eu", "us_artifacts", "eu_artifacts", "vault"}
     assert set(inventory.replication) == {"backups", "artifacts"}
     assert inventory.postgres["observatory"].allow == ("retention",)
     secrets = list(lab.plan.secrets_dir.iterdir())
@@ -180,7 +181,7 @@ def test_a_frozen_service_is_silent_not_running(make_lab: MakeLab) -> None:
     look = lab.status()[0]
     assert (look.state, look.ok) == ("silent", False)
     lab.down()
-    assert not psutil.pid_exists(pid)
+    wait_for(lambda: not psutil.pid_exists(pid), "the frozen process to be gone, and buried")
 
 
 def test_a_pid_that_somebody_else_has_now_is_not_ours(make_lab: MakeLab) -> None:

@@ -125,7 +125,7 @@ def test_a_stopped_replicator_breaks_the_rpo_and_misses_exactly_what_was_written
     assert keys <= found["missing"]
     assert all(key.startswith("busy/") for kind, names in found.items() if kind != "missing" for key in names)
     regions.lab.heal()
-    healthy(regions)
+    recovers(regions)
     with regions.context() as ctx:
         wait_for(
             lambda: ctx.ledger.events("replication/artifacts", "rpo_restored"),

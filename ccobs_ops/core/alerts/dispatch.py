@@ -84,7 +84,7 @@ def _prepare(ctx: Context, now: datetime, summary: compose.Summary | None) -> tu
     with ctx.ledger.writing() as connection:
         outbox.lock(connection)
         outbox.drop_channels(connection, list(settings.channels))
-        newest = outbox.head(connection)
+        newest = chain.head(connection)
         first = not outbox.has_cursor(connection, READER)
         after = newest if first else chain.cursor(connection, READER)
         found = incidents.transitions(ctx.ledger, after=after, limit=BATCH) if newest > after else []

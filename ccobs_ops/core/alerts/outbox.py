@@ -71,11 +71,6 @@ def lock(connection: Connection) -> None:
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
 
 
-def head(connection: Connection) -> int:
-    """The newest position of the chain."""
-    return connection.execute(sa.select(sa.func.max(schema.chain.c.seq))).scalar() or 0
-
-
 def has_cursor(connection: Connection, reader: str) -> bool:
     """Whether `reader` has read before."""
     found = sa.select(schema.cursors.c.seq).where(schema.cursors.c.reader == reader)

@@ -9,7 +9,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from ccobs_ops.core import incidents
+from ccobs_ops.core import incidents, ledger_chain
 from ccobs_ops.core import ledger_schema as schema
 from ccobs_ops.core.alerts import outbox
 from ccobs_ops.core.alerts.outbox import ChannelState
@@ -95,7 +95,7 @@ def read(connection: Connection, *, canaries_of: tuple[str, ...]) -> Found:
         canaries=_canaries(connection, canaries_of),
         channels=outbox.channels(connection),
         waiting={row[0]: row[1] for row in waiting},
-        links=outbox.head(connection),
+        links=ledger_chain.head(connection),
     )
 
 

@@ -91,6 +91,10 @@ def _needed_segment(site: Site) -> list[str]:
     deadline = time.monotonic() + WAIT_SECONDS
     while len(segments) < MIDDLE and site.lab.runs("agent") and time.monotonic() < deadline:
         ask(site.lab.plan, "SELECT pg_logical_emit_message(true, 'lab', 'fill')")
+        ask(
+            site.lab.plan,
+            "SELECT pg_logical_emit_message(true, 'lab', 'a switch right after a switch does nothing')",
+        )
         ask(site.lab.plan, "SELECT pg_switch_wal()")
         time.sleep(POLL_SECONDS)
         segments = _finished(site, since=_newest_backup_time(site))

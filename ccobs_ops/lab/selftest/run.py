@@ -20,7 +20,7 @@ from fnmatch import fnmatchcase
 from random import Random
 from typing import TYPE_CHECKING
 
-from ccobs_ops.core import incidents
+from ccobs_ops.core import incidents, ledger_chain
 from ccobs_ops.core.attempt import attempt
 from ccobs_ops.core.context import Silent
 from ccobs_ops.core.errors import OpsError, UsageError
@@ -44,7 +44,7 @@ TARGET = "ccobs/selftest"
 CAPABILITY = "selftest"
 LOOK_AGAIN_SECONDS = 1.0
 HEALTHY_SECONDS = 180.0
-_MOST_INCIDENTS = 10_000
+_MOST_TRANSITIONS = 10_000
 
 
 @dataclass(slots=True)
@@ -60,14 +60,14 @@ class _Seen:
     repaired_by: str = ""
 
 
-Alerted = Callable[["Context", Incident], bool | None]
-"""Sends what is due, and tells whether an incident reached somebody; None where the inventory has no channel."""
+Alerted = Callable[["Context", Incident, datetime], bool | None]
+"""Sends what is due, and tells whether somebody was told of an incident since a moment; None where there is no channel."""
 
 
 def paged(lab: Lab) -> Alerted:
-    """Whether the lab's pager was told of an incident: read from what it wrote down, not from what we believe was sent."""
+    """Whether the lab's pager was told that an incident is open, or over: read from what it wrote down itself."""
 
-    def look(ctx: Context, incident: Incident) -> bool | None:
+    def look(ctx: Context, incident: Incident, since: datetime) -> bool | None:
         from ccobs_ops.core.alerts.dispatch import dispatch  # noqa: PLC0415 - apprise is heavy
         from ccobs_ops.lab.services.pager import messages  # noqa: PLC0415
 
@@ -76,11 +76,12 @@ def paged(lab: Lab) -> Alerted:
         dispatch(ctx)
         file = messages(lab.plan)
         lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-        bodies = [json.loads(line)["body"] for line in lines]
+        told = [json.loads(line) for line in lines]
+        bodies = [each["body"] for each in told if datetime.fromisoformat(each["at"]) >= since]
         return any(
             body.get("key") == incident.key or incident.key in str(body.get("message"))
             for body in bodies
-            if body.get("kind") in ("opened", "grown", "escalated")
+            if body.get("kind") in (("opened", "grown", "escalated") if incident.is_open else ("resolved",))
         )
 
     return look
@@ -142,22 +143,21 @@ class _Test:
                     f"the lab is not healthy to begin with: {'; '.join(sick)}",
                     hint="ccobs-ops lab heal, then again",
                 )
-        known = {each.id for each in self._incidents()}
         singles = [(each,) for each in wanted]
         both = choose_pairs(wanted, pairs, seed)
         total = len(singles) + len(both)
         for name, plans in (("singles", singles), ("pairs", both)):
             with self.rec.phase(name):
                 for plan in plans:
-                    one = self._round(plan, seed=seed + len(self.rounds), known=known)
+                    one = self._round(plan, seed=seed + len(self.rounds))
                     self.rounds.append(one)
-                    known |= {each.id for each in self._incidents()}
                     self.tell(_line(len(self.rounds), total, one))
         conclude(self.rec, self.rounds)
         return ""
 
-    def _round(self, plan: Sequence[Expectation], *, seed: int, known: set[str]) -> Round:
+    def _round(self, plan: Sequence[Expectation], *, seed: int) -> Round:
         seen: list[_Seen] = []
+        since, began = self._head(), self.ctx.clock()
         names = tuple(each.fault for each in plan)
         looks = sorted({look for each in plan for look in each.looks})
         for each in plan:
@@ -171,8 +171,8 @@ class _Test:
                 )
         try:
             self._detect(seen, looks)
-            fresh = [each for each in self._incidents() if each.id not in known]
-            told = {each.id: self.alerted(self.ctx, each) for each in fresh}
+            fresh = list(self._moved(since).values())
+            told = {each.id: self.alerted(self.ctx, each, began) for each in fresh}
             for one in seen:
                 mine = [each for each in fresh if _explains(one.expected, each)]
                 one.incident = mine[0].id if mine else ""
@@ -180,7 +180,11 @@ class _Test:
         finally:
             self.lab.heal()
         sick = self._until_healthy(looks)
-        after = {each.id: each for each in self._incidents() if each.id not in known}
+        after = self._moved(since)
+        for one in seen:
+            incident = after.get(one.incident)
+            if incident is not None and told.get(one.incident):
+                told[one.incident] = self.alerted(self.ctx, incident, began)
         return Round(
             names,
             tuple(self._outcome(one, after, told) for one in seen),
@@ -260,8 +264,14 @@ class _Test:
         """Some faults put something between us and a region, and write that into the lab's inventory."""
         self.ctx = replace(self.ctx, inventory=load(self.lab.inventory_path))
 
-    def _incidents(self) -> list[Incident]:
-        return incidents.listed(self.ctx.ledger, since=self.rec.started_at, limit=_MOST_INCIDENTS)
+    def _head(self) -> int:
+        with self.ctx.ledger.reading() as connection:
+            return ledger_chain.head(connection)
+
+    def _moved(self, since: int) -> dict[str, Incident]:
+        """The incidents to which something happened behind position `since` of the chain, by id, as they are now."""
+        moved = incidents.transitions(self.ctx.ledger, after=since, limit=_MOST_TRANSITIONS)
+        return {each.incident.id: each.incident for each in moved}
 
     def _outcome(self, one: _Seen, after: dict[str, Incident], told: dict[str, bool | None]) -> Outcome:
         incident = after.get(one.incident)
