@@ -158,8 +158,7 @@ def _sweep(
     ) -> Iterator[Event]:
         def run() -> Exercise:
             with core_context.open(context.log) as ctx:
-                hours = int(ctx.clock().timestamp() // 3600)
-                return core.compare(ctx, name, prefix=core.part(ctx, name, hours))
+                return core.compare(ctx, name, prefix=core.part(ctx, name))
 
         exercise = run_exercise(context, config, run, retry_after)
         stands = proven(exercise, "complete")

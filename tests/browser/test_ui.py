@@ -218,6 +218,3 @@ def test_a_drill_is_launched_by_clicks_and_its_evidence_is_on_the_asset_page(
     page.goto(f"{base}/assets/drill/etcd_quorum_loss")
     page.get_by_text(found.id).first.wait_for()
     page.screenshot(path=shots / "drill-asset.png")
-    page.goto(f"{base}{LOCATION}/asset-groups/drill/lineage")
-    page.get_by_text("etcd_quorum_loss").first.wait_for()
-    page.screenshot(path=shots / "drill-lineage.png")

@@ -81,8 +81,8 @@ class Stub:
 
         return function
 
-    def part(self, _ctx: object, _name: str, turn: int) -> str:
-        self.asked.append(("part", {"turn": turn}))
+    def part(self, _ctx: object, name: str) -> str:
+        self.asked.append(("part", {"name": name}))
         return "runs/"
 
 

@@ -41,7 +41,7 @@ def estate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Lab, Cont
 
 def test_faults_alone_and_as_a_pair_are_found_told_and_closed(estate: tuple[Lab, Context]) -> None:
     lab, ctx = estate
-    done = selftest(ctx, lab, faults=["wal-gap", "drift-untag"], pairs=1, seed=3)
+    done = selftest(ctx, lab, faults=["backup-missing", "drift-untag"], pairs=1, seed=3)
     assert done.verdict is Verdict.PASSED, json.dumps(done.to_json(), indent=1)
     assert {claim.name for claim in done.claims} == {"recall", "no_false_alarm", "closed", "told"}
     assert (done.measurements["injected"], done.measurements["pairs"]) == (4, 1)
@@ -53,13 +53,14 @@ def test_faults_alone_and_as_a_pair_are_found_told_and_closed(estate: tuple[Lab,
     )
     outcomes = [one for each in done.details["rounds"] for one in each["outcomes"]]
     assert all(one["incident"] and one["alerted"] for one in outcomes)
-    assert ctx.ledger.latest("ccobs/selftest", "selftest") == done
+    recorded = ctx.ledger.latest("ccobs/selftest", "selftest")
+    assert recorded is not None and recorded.id == done.id
     assert active(lab) == ()
     opened = incidents.listed(ctx.ledger)
     assert opened and not any(each.is_open for each in opened)
     bodies = [json.loads(line)["body"] for line in messages(lab.plan).read_text().splitlines()]
     kinds = {body["key"]: {each["kind"] for each in bodies if each["key"] == body["key"]} for body in bodies}
-    assert kinds["postgres/observatory window no_wal_gap"] >= {"opened"}
+    assert kinds["postgres/observatory window backups_intact"] >= {"opened", "resolved"}
 
 
 def test_another_environment_is_refused_before_anything_is_broken(

@@ -19,11 +19,11 @@ _DEEPEST = 4
 """How many folders with nothing beside them are entered."""
 
 
-def part(ctx: Context, name: str, turn: int) -> str:
-    """The prefix, below the pair's own, whose turn number `turn` is; "" where the source has no folders.
+def part(ctx: Context, name: str) -> str:
+    """The prefix, below the pair's own, whose turn it is; "" where the source has no folders.
 
-    The source's folders are asked for (their first thousand), and taken in turns. Raises UnknownError when it does not
-    answer.
+    The source's folders are asked for (their first thousand), and taken in turns: the one that follows the last sweep on
+    record, however often the schedule runs. Raises UnknownError when the source does not answer.
     """
     pair = ctx.inventory.replication[name]
     store = ctx.inventory.stores[pair.source]
@@ -41,9 +41,20 @@ def part(ctx: Context, name: str, turn: int) -> str:
         if not below:
             return found
         if len(below) > 1 or objects:
-            return below[turn % len(below)]
+            last = _last(ctx, name)
+            return next((each for each in below if each > last), below[0])
         found = below[0]
     return found
+
+
+def _last(ctx: Context, name: str) -> str:
+    """The prefix, below the pair's own, that was swept last; "" where none was."""
+    done = ctx.ledger.latest(f"replication/{name}", "sweep")
+    return (
+        ""
+        if done is None
+        else str(done.details.get("prefix") or "").removeprefix(ctx.inventory.replication[name].prefix)
+    )
 
 
 def _folders(client: Any, bucket: str, prefix: str) -> tuple[list[str], bool]:
