@@ -30,7 +30,7 @@ LEFT_ALONE = ("ccobs-canary/", ".partial")
 SLOW_DOWN_RATIO = 0.3
 SKEW_SECONDS = 420
 """Signed requests are refused from a quarter of an hour on, so a worse clock would not get that far."""
-WEDGE_BYTES = 1_000_000
+WEDGE_BYTES = 200_000
 
 
 def stopped(site: Site) -> tuple[Action, ...]:

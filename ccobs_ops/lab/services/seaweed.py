@@ -24,8 +24,10 @@ from ccobs_ops.lab.plan import (
 from ccobs_ops.lab.s3 import client
 from ccobs_ops.lab.services.base import Service
 
-MEMORY = {"GOMEMLIMIT": "1GiB"}
-"""A bound, far from what it needs (115 MiB idle): near the bound Go collects garbage all the time, a tenth of a core."""
+MEMORY = {"us": {"GOMEMLIMIT": "1GiB"}, "eu": {"GOMEMLIMIT": "250MiB", "GOGC": "50"}}
+"""Bounds. Near its bound Go collects garbage all the time, a tenth of a core while idle: `eu` is the slower region, so that
+a replicator has something on its way when it is killed.
+"""
 
 
 class Seaweed(Service):
@@ -104,7 +106,7 @@ class Seaweed(Service):
         ]
         return process.launch(
             [wheels.weed(), *arguments],
-            env=plan.environment(MEMORY | {"HOME": str(folder)}),
+            env=plan.environment(MEMORY[self.name] | {"HOME": str(folder)}),
             cwd=folder,
             stdout=log,
             stderr=log,
