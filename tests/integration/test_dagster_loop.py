@@ -137,7 +137,11 @@ def hurry(path: Path) -> None:
 def test_what_breaks_is_found_repaired_proven_and_closed_by_nobody(loop: Loop) -> None:
     broken = loop.break_all()
     try:
-        wait_for(loop.settled, PATIENCE_SECONDS, "every incident to be closed")
+        wait_for(
+            lambda: loop.repaired(broken) and loop.settled(),
+            PATIENCE_SECONDS,
+            "everything to be repaired, and every incident closed",
+        )
     except AssertionError as error:
         raise AssertionError(f"{error}\n{loop.told()}") from None
     assert loop.repaired(broken)
