@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ccobs_ops.core.alerts import compose
 from ccobs_ops.core.alerts.model import Alert, Kind, Message
 from ccobs_ops.core.alerts.plan import Place, plan
 from ccobs_ops.core.alerts.routing import channels_for, heartbeat_due, quiet_until
@@ -434,3 +436,11 @@ def test_who_was_told_that_it_is_open_is_told_that_it_ended_and_nothing_is_told_
             assert is_open.get(place) or message.kind is Kind.ESCALATED
             is_open[place] = True
     assert not any(is_open.values())
+
+
+@pytest.mark.parametrize(
+    "target", ["postgres/a", "drill/a", "ccobs/alerts", "ccobs/evidence", "ccobs/dagster", "terraform/a"]
+)
+def test_the_runbook_that_an_alert_names_is_there(target: str) -> None:
+    named = compose.runbook_for(inventory(ONE), target).rpartition("/")[2]
+    assert (Path(__file__).parents[2] / "docs" / "runbooks" / named).is_file()

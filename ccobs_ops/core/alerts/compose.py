@@ -165,9 +165,9 @@ def labels_of(inventory: Inventory, incident: Incident) -> dict[str, str]:
 
 def runbook_for(inventory: Inventory, target: str) -> str:
     """The address of the runbook for `target`."""
-    noun = target.partition("/")[0]
-    if noun == "ccobs":
-        noun = "alerts"
+    noun, _, name = target.partition("/")
+    if noun == "ccobs":  # our own troubles; those without a page of their own are on that of incidents
+        noun = name if name in ("alerts", "evidence") else "incidents"
     return f"{inventory.alerts.runbooks}/{noun}.md"
 
 
