@@ -103,8 +103,9 @@ def _restore(
     wal = directory / f"{FOLDER}_{secrets.token_hex(3)}"
     feeder = Feeder(ctx, archive, wanted, wal, user, bounded=start)
     with contextlib.ExitStack() as stack:
-        made = _make(directory, user)
+        fresh = not directory.exists()
         try:
+            _make(directory, user)
             alone = len(wanted.chain) == 1  # pg_combinebackup wants its output folder empty
             if alone:
                 stack.enter_context(feeder)
@@ -120,7 +121,7 @@ def _restore(
                 run([tools["initdb"], "--sync-only", "-D", directory], deadline=_SYNC_SECONDS, user=user)
         except BaseException:
             stack.close()
-            _empty(directory, also_itself=made)
+            _empty(directory, also_itself=fresh)
             raise
         # from here on, what is there is whole and stays, whatever happens
         rec.claim(
@@ -141,14 +142,12 @@ def _bound(ctx: Context, cluster: Cluster, view: View, target: RecoveryTarget) -
         return None  # without the ledger more WAL is fetched than needed, and no restore fails
 
 
-def _make(directory: Path, user: User | None) -> bool:
-    """Make `directory` private and `user`'s; returns whether it was not there before."""
-    fresh = not directory.exists()
+def _make(directory: Path, user: User | None) -> None:
+    """Make `directory` private and `user`'s."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     directory.chmod(0o700)
     if user is not None:
         os.chown(directory, user.uid, user.gid)
-    return fresh
 
 
 def _empty(directory: Path, *, also_itself: bool) -> None:
