@@ -50,7 +50,11 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path}/state/ledger.db"
         return
-    sockets = request.getfixturevalue("server")
+    yield database(request.getfixturevalue("server"))
+
+
+def database(sockets: str) -> str:
+    """The URL of a new, empty database of the server at `sockets`."""
     name = f"ledger_{os.urandom(4).hex()}"
     admin = sa.create_engine(
         f"postgresql+psycopg://postgres@/postgres?host={sockets}", isolation_level="AUTOCOMMIT"
@@ -64,4 +68,4 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
             assert attempt < 99
             time.sleep(0.1)
     admin.dispose()
-    yield f"postgresql://postgres@/{name}?host={sockets}"
+    return f"postgresql://postgres@/{name}?host={sockets}"

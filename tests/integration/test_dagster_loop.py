@@ -1,7 +1,8 @@
 """The operating loop by Dagster alone, on a real lab: what breaks is found, repaired, proven and closed by nobody.
 
-Then again while daemon, code server and run workers get kill -9: one fault, once. CCOBS_SWEEP=N makes N rounds with all
-of them.
+Each is told of at a recording webhook and a real Alertmanager, when it opens and when it is over. Then again while daemon,
+code server and run workers get kill -9: one fault, once. CCOBS_SWEEP=N makes N rounds with all of them, and all again
+with the ledger on PostgreSQL.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ import os
 import random
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -26,11 +28,15 @@ from ccobs_ops.core.remediation import history
 from ccobs_ops.inventory_load import load
 from ccobs_ops.lab import Lab
 from ccobs_ops.lab.faults.base import Damage
-from ccobs_ops.lab.plan import ARTIFACTS
+from ccobs_ops.lab.plan import ARTIFACTS, write_private
 from ccobs_ops.lab.s3 import client
+from tests.alerts_support import ALERTMANAGER, Alertmanager, Webhook, needs_alertmanager
 from tests.dagster_support import Dagster, pause
 from tests.lab_support import take_down_and_check
+from tests.ledger_support import database, server
 from tests.postgres_support import Estate, wait_for, why
+
+__all__ = ["server"]
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1500)]
 SWEEP = int(os.environ.get("CCOBS_SWEEP", "0"))
@@ -39,6 +45,8 @@ FAULTS = (
     ("replica-delete", "replication/artifacts"),
     ("drift-change", "terraform/production"),
 )
+TELLS = {"channels": {"hook": {"apprise": "file:secrets/hook", "timeout": "5s"}}}
+LEDGERS = ("sqlite", "postgresql") if SWEEP else ("sqlite",)
 PATIENCE_SECONDS = 420.0
 """Two cores that others use too: half a minute a run is not rare."""
 
@@ -49,6 +57,10 @@ class Loop:
 
     lab: Lab
     dagster: Dagster
+    hook: Webhook
+    """What the channel `hook` was told."""
+    paged: Webhook
+    """What Alertmanager told its own receiver."""
 
     @contextmanager
     def context(self) -> Iterator[Context]:
@@ -100,29 +112,44 @@ class Loop:
         return "\n".join([*rows, self.dagster.tail("daemon")[-1500:]])
 
 
-@pytest.fixture(scope="module")
-def loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
+@pytest.fixture(scope="module", params=LEDGERS)
+def loop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
     folder = tmp_path_factory.mktemp("loop")
     directory = folder / "lab"
     services = ("agent", "replication-agent", "filer-sync", "terraform")
-    try:
+    with ExitStack() as stack:
+        stack.callback(take_down_and_check, directory)
+        hook, paged = Webhook(), Webhook()
+        stack.callback(hook.close)
+        stack.callback(paged.close)
         lab = Lab.up(directory, scale=0.05, services=services)
-        hurry(lab.inventory_path)
+        write_private(directory / "secrets" / "hook", hook.url)
+        alerts = yaml.safe_load(yaml.safe_dump(TELLS))
+        if ALERTMANAGER is not None:
+            manager = Alertmanager(folder / "am", receiver=paged)
+            stack.callback(manager.close)
+            alerts["channels"]["am"] = {"alertmanager": manager.url}
+        ledger = database(request.getfixturevalue("server")) if request.param == "postgresql" else None
+        hurry(lab.inventory_path, alerts, ledger)
+        if ledger is not None:
+            for service in services[:3]:
+                lab.restart_service(service)
         with Estate.of(lab) as estate:
             for exercise in (
                 estate.backup(),
                 estate.validate(),
             ):  # a repair of what holds data rests on a proof
                 assert exercise.verdict is Verdict.PASSED, why(exercise)
-        with Dagster.on(lab.inventory_path, folder / "dagster") as dagster:
-            yield Loop(lab, dagster)
-    finally:
-        take_down_and_check(directory)
+        dagster = stack.enter_context(Dagster.on(lab.inventory_path, folder / "dagster"))
+        yield Loop(lab, dagster, hook, paged)
 
 
-def hurry(path: Path) -> None:
+def hurry(path: Path, alerts: dict[str, Any], ledger: str | None) -> None:
     """What production does every ten minutes to an hour, every minute; and production's root repaired without an approval."""
     document = yaml.safe_load(path.read_text())
+    document["alerts"] = alerts
+    if ledger is not None:
+        document["ledger"] = ledger
     document["schedules"] = {"terraform_scan": "* * * * *", "replication_sweep": "* * * * *"}
     document["watch"] |= {"interval": "5s"}
     document["terraform"] = {"production": document["terraform"]["production"]}
@@ -157,6 +184,35 @@ def test_what_breaks_is_found_repaired_proven_and_closed_by_nobody(loop: Loop) -
             assert one.detected_at <= one.remediation_started_at <= one.restored_at, one
             # a proof by the sensor may finish a moment before the repair says that it is done
             assert one.remediation_started_at <= one.verified_at, one
+
+
+def test_each_of_them_was_told_when_it_opened_and_when_it_was_over(loop: Loop) -> None:
+    for fault, _ in FAULTS:
+        for one in loop.of_fault(fault):
+            wait_for(lambda one=one: words(loop.hook, one)[-1:] == ["resolved"], 60, f"{one.key} to be over")
+            assert words(loop.hook, one)[0] == "opened", one.key
+    assert all(loop.of_fault(fault) for fault, _ in FAULTS)
+
+
+def words(hook: Webhook, one: Incident) -> list[str]:
+    return [kind for kind, key in hook.told if key == one.key]
+
+
+@needs_alertmanager
+def test_a_real_alertmanager_fired_and_resolved_each_of_them(loop: Loop) -> None:
+    def status(one: Incident) -> list[str]:
+        labels = {"target": one.target, "capability": one.capability, "claim": one.claim}
+        return [
+            alert["status"]
+            for body in loop.paged.bodies
+            for alert in body["alerts"]
+            if labels.items() <= alert["labels"].items()
+        ]
+
+    for fault, _ in FAULTS:
+        for one in loop.of_fault(fault):
+            wait_for(lambda one=one: status(one)[-1:] == ["resolved"], 60, f"{one.key} to be resolved")
+            assert "firing" in status(one), one.key
 
 
 def test_cron_reads_the_same_instance_without_importing_dagster(loop: Loop) -> None:
