@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ccobs_ops.cli.options import Json, answering, choose, exercising, parsed
-from ccobs_ops.core.errors import UsageError
+from ccobs_ops.cli.options import Json, answering, choose, exercising, one_of, parsed
+from ccobs_ops.cli.target import FromStore, Name, exercise_target, until_stopped
 
 if TYPE_CHECKING:
     from ccobs_ops.core.context import Context
@@ -21,15 +20,6 @@ app = typer.Typer(
     help="Take snapshots of etcd, look at its health, restore it, prove that it restores.",
 )
 
-Name = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="NAME", help="The target's name in the inventory; not needed if there is only one."
-    ),
-]
-FromStore = Annotated[
-    str | None, typer.Option("--store", help="Read from this store instead of the target's own (a replica).")
-]
 At = Annotated[
     str | None,
     typer.Option(
@@ -64,7 +54,7 @@ def snapshot(ctx: typer.Context, name: Name = None, json: Json = False) -> int:
 
         return take_snapshot(context, target)
 
-    return _exercise(ctx, name, take, json=json)
+    return exercise_target(ctx, "etcd", name, take, json=json)
 
 
 @app.command("snapshots")
@@ -84,7 +74,7 @@ def snapshots(
 
         return look_over(context, target, deep=deep, store=store)
 
-    return _exercise(ctx, name, look, json=json, emergency=True)
+    return exercise_target(ctx, "etcd", name, look, json=json, emergency=True)
 
 
 @app.command("health")
@@ -96,7 +86,7 @@ def health(ctx: typer.Context, name: Name = None, json: Json = False) -> int:
 
         return examine(context, target)
 
-    return _exercise(ctx, name, look, json=json, emergency=True)
+    return exercise_target(ctx, "etcd", name, look, json=json, emergency=True)
 
 
 @app.command("restore")
@@ -153,7 +143,7 @@ def restore(
 
         _one_of(latest=latest, snapshot=snapshot, at=at, required=True)
         moment = parsed("--at", at, parse_moment)
-    return _exercise(ctx, name, bring_back, json=json, emergency=True)
+    return exercise_target(ctx, "etcd", name, bring_back, json=json, emergency=True)
 
 
 @app.command("drill")
@@ -196,7 +186,7 @@ def drill(
 
         _one_of(latest=latest, snapshot=snapshot, at=at, required=False)
         moment = parsed("--at", at, parse_moment)
-    return _exercise(ctx, name, prove, json=json)
+    return exercise_target(ctx, "etcd", name, prove, json=json)
 
 
 @app.command("material")
@@ -235,7 +225,7 @@ def material(
 
         _one_of(latest=False, snapshot=snapshot, at=at, required=False)
         moment = parsed("--at", at, parse_moment)
-    return _exercise(ctx, name, bring_back, json=json, emergency=True)
+    return exercise_target(ctx, "etcd", name, bring_back, json=json, emergency=True)
 
 
 @app.command("retention")
@@ -256,7 +246,7 @@ def retention(
 
         return prune(context, target, dry_run=dry_run, confirmation=confirm)
 
-    return _exercise(ctx, name, delete, json=json)
+    return exercise_target(ctx, "etcd", name, delete, json=json)
 
 
 @app.command("defragment")
@@ -277,62 +267,21 @@ def defragment(
 
         return act(context, target, dry_run=dry_run, confirmation=confirm)
 
-    return _exercise(ctx, name, run, json=json)
+    return exercise_target(ctx, "etcd", name, run, json=json)
 
 
 @app.command("agent")
 def agent(ctx: typer.Context, name: Name = None) -> int:
     """Write canary keys, until stopped. The one long-running process; SIGINT or SIGTERM ends it."""
-    import signal
-    import threading
-
     from ccobs_ops.core.etcd.agent import run_agent
-
-    stop = threading.Event()
-
-    def on_signal(number: int, _frame: object) -> None:
-        stop.set()
-        signal.signal(number, signal.default_int_handler)  # a second one does not wait
 
     with exercising(ctx) as context:
         target = choose("etcd", list(context.inventory.etcd), name)
-        kept = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
+        with until_stopped() as stop:
             run_agent(context, target, stop=stop)
-        finally:
-            for number, handler in kept.items():
-                signal.signal(number, handler)
     return 0
 
 
 def _one_of(*, latest: bool, snapshot: str | None, at: str | None, required: bool) -> None:
-    given = [
-        option
-        for option, said in (
-            ("--latest", latest),
-            ("--snapshot", snapshot is not None),
-            ("--at", at is not None),
-        )
-        if said
-    ]
-    if len(given) > 1 or (required and not given):
-        told = f"{' and '.join(given)} contradict each other" if given else "nothing says which snapshot"
-        raise UsageError(told, hint="give exactly one of --latest, --snapshot and --at")
-
-
-def _exercise(
-    ctx: typer.Context,
-    name: str | None,
-    run: Callable[[Context, str], Exercise],
-    *,
-    json: bool,
-    emergency: bool = False,
-) -> int:
-    """Run one exercise on the chosen target, show it, and return the exit status of its verdict."""
-    from ccobs_ops.cli import output
-
-    with answering(json), exercising(ctx, emergency=emergency) as context:
-        target = choose("etcd", list(context.inventory.etcd), name)
-        exercise = run(context, target)
-    output.print_exercise(exercise, context.inventory.etcd[target].objectives, json=json)
-    return exercise.verdict.exit_status
+    options = {"--latest": latest, "--snapshot": snapshot is not None, "--at": at is not None}
+    one_of(options, missing="nothing says which snapshot", required=required)

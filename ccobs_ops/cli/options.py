@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,3 +134,12 @@ def parsed(option: str, text: str | None, parse: Callable[[str], T]) -> T | None
     except ValueError as error:
         told, _, hint = str(error).partition("; ")
         raise UsageError(f"{option}: {told}", hint=hint or f"see --help for {option}") from None
+
+
+def one_of(options: Mapping[str, bool], *, missing: str, required: bool = True) -> None:
+    """Raises UsageError when several of `options` were given, or none where one is `required`: `missing` tells that."""
+    given = [option for option, said in options.items() if said]
+    if len(given) > 1 or (required and not given):
+        told = f"{' and '.join(given)} contradict each other" if given else missing
+        *others, last = options
+        raise UsageError(told, hint=f"give exactly one of {', '.join(others)} and {last}")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ccobs_ops.cli.options import Json, answering, choose, exercising, parsed
+from ccobs_ops.cli.options import Json, answering, choose, exercising, one_of, parsed
+from ccobs_ops.cli.target import FromStore, Name, exercise_target, until_stopped
 from ccobs_ops.core.errors import UsageError
 from ccobs_ops.core.postgres.strategy import Strategy
 
@@ -24,15 +24,6 @@ app = typer.Typer(
     help="Back up PostgreSQL, look at its recovery window, restore it, prove it.",
 )
 
-Name = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="NAME", help="The target's name in the inventory; not needed if there is only one."
-    ),
-]
-FromStore = Annotated[
-    str | None, typer.Option("--store", help="Read from this store instead of the target's own (a replica).")
-]
 At = Annotated[
     str | None,
     typer.Option(help="A moment with its time zone: 2026-11-23T02:14:07Z, 2026-11-23 03:14:07+01:00."),
@@ -62,7 +53,7 @@ def backup(
 
         return back_up(context, target, incremental=incremental)
 
-    return _exercise(ctx, name, take, json=json)
+    return exercise_target(ctx, "postgres", name, take, json=json)
 
 
 @app.command("window")
@@ -85,7 +76,7 @@ def window(
 
         return examine(context, target, deep=deep, store=store)
 
-    return _exercise(ctx, name, look, json=json, emergency=True)
+    return exercise_target(ctx, "postgres", name, look, json=json, emergency=True)
 
 
 @app.command("restore")
@@ -131,7 +122,7 @@ def restore(
         wanted = _recovery_target(at, lsn, before_xid, latest=latest, timeline=timeline)
         if port is not None and not start:
             raise UsageError("--port has no meaning without --start", hint="add --start, or leave it out")
-    return _exercise(ctx, name, bring_back, json=json, emergency=True)
+    return exercise_target(ctx, "postgres", name, bring_back, json=json, emergency=True)
 
 
 @app.command("validate")
@@ -177,7 +168,7 @@ def validate(
             )
         moment = parsed("--at", at, parse_moment)
         inside = parsed("--day", day, _day)
-    return _exercise(ctx, name, prove, json=json)
+    return exercise_target(ctx, "postgres", name, prove, json=json)
 
 
 @app.command("retention")
@@ -202,7 +193,7 @@ def retention(
 
         return prune(context, target, dry_run=dry_run, confirmation=confirm)
 
-    return _exercise(ctx, name, delete, json=json)
+    return exercise_target(ctx, "postgres", name, delete, json=json)
 
 
 @app.command("agent")
@@ -211,44 +202,13 @@ def agent(ctx: typer.Context, name: Name = None) -> int:
 
     The one long-running process; SIGINT or SIGTERM ends it after what is finished is shipped.
     """
-    import signal
-    import threading
-
     from ccobs_ops.core.postgres.agent import run_agent
-
-    stop = threading.Event()
-
-    def on_signal(number: int, _frame: object) -> None:
-        stop.set()
-        signal.signal(number, signal.default_int_handler)  # a second one does not wait
 
     with exercising(ctx) as context:
         target = choose("postgres", list(context.inventory.postgres), name)
-        kept = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
+        with until_stopped() as stop:
             run_agent(context, target, stop=stop)
-        finally:
-            for number, handler in kept.items():
-                signal.signal(number, handler)
     return 0
-
-
-def _exercise(
-    ctx: typer.Context,
-    name: str | None,
-    run: Callable[[Context, str], Exercise],
-    *,
-    json: bool,
-    emergency: bool = False,
-) -> int:
-    """Run one exercise on the chosen target, show it, and return the exit status of its verdict."""
-    from ccobs_ops.cli import output
-
-    with answering(json), exercising(ctx, emergency=emergency) as context:
-        target = choose("postgres", list(context.inventory.postgres), name)
-        exercise = run(context, target)
-    output.print_exercise(exercise, context.inventory.postgres[target].objectives, json=json)
-    return exercise.verdict.exit_status
 
 
 def _recovery_target(
@@ -258,19 +218,8 @@ def _recovery_target(
     from ccobs_ops.core.postgres.wal import parse_lsn
     from ccobs_ops.core.units import parse_moment
 
-    given = [
-        option
-        for option, said in (
-            ("--at", at is not None),
-            ("--lsn", lsn is not None),
-            ("--before-xid", before_xid is not None),
-            ("--latest", latest),
-        )
-        if said
-    ]
-    if len(given) != 1:
-        said = f"{' and '.join(given)} contradict each other" if given else "nothing says where to stop"
-        raise UsageError(said, hint="give exactly one of --at, --lsn, --before-xid and --latest")
+    options = {"--at": at is not None, "--lsn": lsn is not None, "--before-xid": before_xid is not None}
+    one_of(options | {"--latest": latest}, missing="nothing says where to stop")
     return RecoveryTarget(
         at=parsed("--at", at, parse_moment),
         lsn=parsed("--lsn", lsn, parse_lsn),

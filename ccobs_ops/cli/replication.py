@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from ccobs_ops.cli.options import Json, answering, choose, exercising, parsed
+from ccobs_ops.cli.target import exercise_target, until_stopped
 
 if TYPE_CHECKING:
     from ccobs_ops.core.context import Context
@@ -56,7 +56,7 @@ def compare(
 
         return look(context, target, prefix=prefix, hash_sample=hash_sample, resume=resume)
 
-    return _exercise(ctx, name, run, json=json)
+    return exercise_target(ctx, "replication", name, run, json=json)
 
 
 @app.command("sql")
@@ -129,7 +129,7 @@ def canary(
 
         span = parsed("--window", window, parse_duration)
         patience = parsed("--wait", wait, parse_duration)
-    return _exercise(ctx, name, look, json=json)
+    return exercise_target(ctx, "replication", name, look, json=json)
 
 
 @app.command("repair")
@@ -168,7 +168,7 @@ def repair(
             comparison=comparison,
         )
 
-    return _exercise(ctx, name, put_right, json=json)
+    return exercise_target(ctx, "replication", name, put_right, json=json)
 
 
 @app.command("agent")
@@ -182,37 +182,11 @@ def agent(
 
     The one long-running process of replication; SIGINT or SIGTERM ends it.
     """
-    import signal
-    import threading
-
     from ccobs_ops.core.replication.agent import run_agents
-
-    stop = threading.Event()
-
-    def on_signal(number: int, _frame: object) -> None:
-        stop.set()
-        signal.signal(number, signal.default_int_handler)  # a second one does not wait
 
     with exercising(ctx) as context:
         known = list(context.inventory.replication)
         names = known if name is None and known else [choose("replication", known, name)]
-        kept = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
+        with until_stopped() as stop:
             run_agents(context, names, stop=stop)
-        finally:
-            for number, handler in kept.items():
-                signal.signal(number, handler)
     return 0
-
-
-def _exercise(
-    ctx: typer.Context, name: str | None, run: Callable[[Context, str], Exercise], *, json: bool
-) -> int:
-    """Run one exercise on the chosen pair, show it, and return the exit status of its verdict."""
-    from ccobs_ops.cli import output
-
-    with answering(json), exercising(ctx) as context:
-        target = choose("replication", list(context.inventory.replication), name)
-        exercise = run(context, target)
-    output.print_exercise(exercise, None, json=json)
-    return exercise.verdict.exit_status
