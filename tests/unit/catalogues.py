@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from ccobs_ops.core.postgres.layout import Entry, Part, manifest_key
+from ccobs_ops.core.archive import Part
+from ccobs_ops.core.postgres.layout import Entry, manifest_key
 
 MIDNIGHT = datetime(2026, 11, 23, tzinfo=UTC)
 SEGMENT = 16 * 1024 * 1024

@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ccobs_ops.core.archive import Part
+from ccobs_ops.core.catalogue import seal
 from ccobs_ops.core.errors import DamagedError
 from ccobs_ops.core.postgres import layout
-from ccobs_ops.core.postgres.layout import Entry, Part, WalKey, load_entry
+from ccobs_ops.core.postgres.layout import Entry, WalKey, load_entry
 from ccobs_ops.core.postgres.wal import segment_name
 
 MD5 = "0123456789abcdef0123456789abcdef"
@@ -118,7 +120,7 @@ def signed(**changes: object) -> bytes:
     body = json.loads(SMALL.dump())
     body.pop("sha256")
     body |= changes
-    return json.dumps(body | {"sha256": layout._digest(body)}, indent=1).encode()
+    return seal(body, "sha256")
 
 
 @pytest.mark.parametrize(

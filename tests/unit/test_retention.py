@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from ccobs_ops.core.errors import DamagedError
 from ccobs_ops.core.postgres.archive import Segment, WalListing, chain
 from ccobs_ops.core.postgres.layout import Entry
-from ccobs_ops.core.postgres.retention import Choice, _unneeded_wal, choose
+from ccobs_ops.core.postgres.retention import _unneeded_wal, choose
 from ccobs_ops.core.postgres.wal import segment_name
+from ccobs_ops.core.retention import Choice
 from tests.unit.catalogues import MIDNIGHT, SEGMENT, entry
 
 NOW = MIDNIGHT + timedelta(days=100)
@@ -56,7 +57,7 @@ def catalogues(draw: st.DrawFn) -> tuple[list[Entry], set[str]]:
 rules = st.tuples(st.integers(1, 5), st.floats(0.5, 80))
 
 
-def decide(catalogue: tuple[list[Entry], set[str]], rule: tuple[int, float]) -> Choice:
+def decide(catalogue: tuple[list[Entry], set[str]], rule: tuple[int, float]) -> Choice[Entry]:
     return choose(catalogue[0], usable=catalogue[1], backups=rule[0], window=timedelta(days=rule[1]), now=NOW)
 
 

@@ -6,32 +6,20 @@ import hashlib
 from collections.abc import Callable, Iterator
 from datetime import datetime
 
+from ccobs_ops.core.archive import Part, StoredArchive, critical, decompress
 from ccobs_ops.core.errors import DamagedError
 from ccobs_ops.core.etcd import layout
 from ccobs_ops.core.etcd.boltdb import BoltFile
-from ccobs_ops.core.etcd.layout import TRAILER_BYTES, Entry, Part
+from ccobs_ops.core.etcd.layout import TRAILER_BYTES, Entry
 from ccobs_ops.core.exercise import Finding, Severity, rfc3339
-from ccobs_ops.core.postgres.archive import critical, decompress
-from ccobs_ops.core.storage import MissingObjectError, ObjectStore, in_order
+from ccobs_ops.core.storage import MissingObjectError, in_order
 
 _IN_FLIGHT_BYTES = 64 * 1024 * 1024
 _BACK = "bring the object back from its other region or an older version; until then use another snapshot"
 
 
-class Archive:
-    """One cluster's archive in one store. Every method asks the store; nothing is cached."""
-
-    def __init__(self, store: ObjectStore, prefix: str) -> None:
-        self.store = store
-        self.prefix = prefix
-
-    def key(self, relative: str) -> str:
-        """A key relative to the store."""
-        return self.prefix + relative
-
-    def locate(self, relative: str) -> str:
-        """`s3://…` of a key relative to the archive."""
-        return self.store.locate(self.key(relative))
+class Archive(StoredArchive):
+    """One etcd cluster's archive."""
 
     def catalogue(self) -> tuple[list[Entry], list[Finding]]:
         """Every snapshot on record, oldest first, and a finding for each entry that cannot be trusted."""

@@ -8,13 +8,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ccobs_ops.core.errors import DamagedError
+from ccobs_ops.core.archive import Part
+from ccobs_ops.core.catalogue import seal, unseal
 from ccobs_ops.core.etcd.access import Member
 from ccobs_ops.core.exercise import rfc3339
 
@@ -35,16 +34,6 @@ def folder_key(snapshot_id: str) -> str:
 def part_key(snapshot_id: str, number: int) -> str:
     """Key of one part of a snapshot."""
     return f"{folder_key(snapshot_id)}part-{number:06d}.zst"
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One stored object of a snapshot: `bytes` as stored, `raw_bytes` after decompression."""
-
-    key: str
-    bytes: int
-    raw_bytes: int
-    md5: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +68,7 @@ class Entry:
 
     def dump(self) -> bytes:
         """The entry as stored, with a SHA-256 of itself."""
-        body = self._body()
-        return json.dumps(body | {"entry_sha256": _digest(body)}, indent=1).encode()
+        return seal(self._body(), "entry_sha256")
 
     def _body(self) -> dict[str, Any]:
         return {
@@ -107,55 +95,39 @@ class Entry:
             "stopped_at": rfc3339(self.stopped_at),
             "raw_bytes": self.raw_bytes,
             "stored_bytes": self.stored_bytes,
-            "parts": [[part.key, part.bytes, part.raw_bytes, part.md5] for part in self.parts],
+            "parts": [part.row() for part in self.parts],
         }
 
 
 def load_entry(data: bytes, where: str) -> Entry:
     """The entry that `dump` wrote; raises DamagedError naming `where` if a single bit of it differs."""
-    try:
-        body = json.loads(data)
-        digest = body.pop("entry_sha256")
-        if digest != _digest(body):
-            raise ValueError("its checksum differs")
-        if body["format"] > FORMAT:
-            raise ValueError(f"format {body['format']} is newer than this program reads ({FORMAT})")
-        entry = Entry(
-            id=body["id"],
-            cluster_id=body["cluster_id"],
-            member=body["member"],
-            etcd_version=body["etcd_version"],
-            revision=body["revision"],
-            compact_revision=body["compact_revision"],
-            raft_term=body["raft_term"],
-            raft_index=body["raft_index"],
-            members=tuple(
-                Member(int(number, 16), name, tuple(peers), tuple(clients), learner)
-                for number, name, peers, clients, learner in body["members"]
-            ),
-            db_bytes=body["db_bytes"],
-            hash=body["hash"],
-            hash_compact_revision=body["hash_compact_revision"],
-            counts=body["counts"],
-            alarms=tuple(body["alarms"]),
-            sha256=body["sha256"],
-            started_at=datetime.fromisoformat(body["started_at"]),
-            stopped_at=datetime.fromisoformat(body["stopped_at"]),
-            raw_bytes=body["raw_bytes"],
-            stored_bytes=body["stored_bytes"],
-            parts=tuple(Part(*row) for row in body["parts"]),
-        )
-        if entry.dump() != data:  # also catches flips in what JSON does not care about
-            raise ValueError("it is not as it was written")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DamagedError(
-            f"the catalogue entry {where} cannot be trusted: {error}",
-            code="catalogue_corrupt",
-            subject=where,
-            hint="this snapshot is not used; take a new one, or bring the object back from its other region",
-        ) from error
-    return entry
+    hint = "this snapshot is not used; take a new one, or bring the object back from its other region"
+    return unseal(data, where, field="entry_sha256", newest=FORMAT, build=_entry, hint=hint)
 
 
-def _digest(body: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+def _entry(body: dict[str, Any]) -> Entry:
+    return Entry(
+        id=body["id"],
+        cluster_id=body["cluster_id"],
+        member=body["member"],
+        etcd_version=body["etcd_version"],
+        revision=body["revision"],
+        compact_revision=body["compact_revision"],
+        raft_term=body["raft_term"],
+        raft_index=body["raft_index"],
+        members=tuple(
+            Member(int(number, 16), name, tuple(peers), tuple(clients), learner)
+            for number, name, peers, clients, learner in body["members"]
+        ),
+        db_bytes=body["db_bytes"],
+        hash=body["hash"],
+        hash_compact_revision=body["hash_compact_revision"],
+        counts=body["counts"],
+        alarms=tuple(body["alarms"]),
+        sha256=body["sha256"],
+        started_at=datetime.fromisoformat(body["started_at"]),
+        stopped_at=datetime.fromisoformat(body["stopped_at"]),
+        raw_bytes=body["raw_bytes"],
+        stored_bytes=body["stored_bytes"],
+        parts=tuple(Part(*row) for row in body["parts"]),
+    )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from ccobs_ops.core.archive import critical
 from ccobs_ops.core.attempt import attempt
 from ccobs_ops.core.context import Context
 from ccobs_ops.core.errors import DamagedError
 from ccobs_ops.core.etcd.archive import Archive
 from ccobs_ops.core.etcd.cluster import EtcdCluster
 from ccobs_ops.core.exercise import Exercise, Finding, Recorder, failed, passed, rfc3339
-from ccobs_ops.core.postgres.archive import critical
 from ccobs_ops.core.units import format_seconds
 
 

@@ -7,34 +7,22 @@ it had. Therefore a snapshot leaves the catalogue first and its objects after.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ccobs_ops.core.attempt import attempt
 from ccobs_ops.core.context import Context
-from ccobs_ops.core.errors import OpsError
 from ccobs_ops.core.etcd import layout
 from ccobs_ops.core.etcd.archive import Archive
 from ccobs_ops.core.etcd.cluster import EtcdCluster
 from ccobs_ops.core.etcd.layout import Entry
 from ccobs_ops.core.exercise import Exercise, Recorder, passed, rfc3339
-from ccobs_ops.core.guard import Permit, permit
-
-_UNFINISHED_AGE = timedelta(hours=24)
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """What is kept, oldest first, what may go, and why the oldest kept one is kept."""
-
-    keep: tuple[Entry, ...]
-    drop: tuple[Entry, ...]
-    reason: str
+from ccobs_ops.core.guard import Permit
+from ccobs_ops.core.retention import Choice, oldest_needed, only_if_trusted, permitted
 
 
 def choose(
     entries: Sequence[Entry], *, usable: Collection[str], snapshots: int, window: timedelta, now: datetime
-) -> Choice:
+) -> Choice[Entry]:
     """Keep the newest `snapshots` and what restoring to any moment of `window` needs. Pure.
 
     A moment rests on the newest snapshot that was finished by then, so the newest one older than the window stays too. Only a
@@ -42,9 +30,7 @@ def choose(
     """
     good = [entry for entry in entries if entry.id in usable]
     edge = now - window
-    before = [entry for entry in good if entry.stopped_at <= edge]
-    far_end = before[-1:] or good[:1]
-    oldest = min([*good[-snapshots:], *far_end], key=lambda each: each.stopped_at, default=None)
+    oldest = oldest_needed(good, newest=snapshots, edge=edge)
     if oldest is None:
         return Choice(tuple(entries), (), "there is no snapshot that could be restored")
     keep = tuple(entry for entry in entries if entry.stopped_at >= oldest.stopped_at)
@@ -61,16 +47,8 @@ def prune(ctx: Context, name: str, *, dry_run: bool = True, confirmation: str | 
     """
     cluster = EtcdCluster(ctx.inventory, name)
     archive = Archive(cluster.store(), cluster.prefix)
-    allowed = (
-        None
-        if dry_run
-        else permit(
-            "retention",
-            cluster.target,
-            allowed=cluster.config.allow,
-            dry_run=dry_run,
-            confirmation=confirmation,
-        )
+    allowed = permitted(
+        cluster.target, allowed=cluster.config.allow, dry_run=dry_run, confirmation=confirmation
     )
     return attempt(
         ctx, cluster.target, "retention", "pruned", lambda rec: _prune(ctx, rec, cluster, archive, allowed)
@@ -81,12 +59,7 @@ def _prune(
     ctx: Context, rec: Recorder, cluster: EtcdCluster, archive: Archive, allowed: Permit | None
 ) -> str:
     entries, findings = archive.catalogue()
-    if findings:
-        rec.findings.extend(findings)
-        raise OpsError(
-            f"nothing is deleted while the catalogue cannot be trusted: {findings[0].message}",
-            hint=findings[0].hint,
-        )
+    only_if_trusted(rec, findings)
     usable: set[str] = set()
     for entry in entries:
         wrong = archive.check_parts(entry)
@@ -95,7 +68,7 @@ def _prune(
             usable.add(entry.id)
     rules = cluster.config.retention
     choice = choose(entries, usable=usable, snapshots=rules.snapshots, window=rules.window, now=ctx.clock())
-    left = _unfinished(ctx, archive, entries)
+    left = archive.unfinished("snapshots/", {entry.id for entry in entries}, ctx.clock())
     rec.details |= {
         "kept": [entry.id for entry in choice.keep],
         "dropped": [entry.id for entry in choice.drop],
@@ -110,24 +83,10 @@ def _prune(
     if allowed is not None:
         with rec.phase("delete"):
             for entry in choice.drop:
-                archive.store.delete(archive.key(layout.catalogue_key(entry.id)), allowed)
-                for stored in list(archive.store.list(archive.key(layout.folder_key(entry.id)))):
-                    archive.store.delete(stored.key, allowed)
+                archive.remove(layout.catalogue_key(entry.id), layout.folder_key(entry.id), allowed)
             for key in left:
                 archive.store.delete(key, allowed)
     verb = "would go" if allowed is None else "deleted"
     told = f"{len(choice.drop)} snapshots {verb}, {len(choice.keep)} kept"
     rec.claim(passed("pruned", told))
     return told
-
-
-def _unfinished(ctx: Context, archive: Archive, entries: Sequence[Entry]) -> list[str]:
-    """Keys of parts that no entry names, a day old at least: what a snapshot that was killed has left."""
-    known = {entry.id for entry in entries}
-    prefix = archive.key("snapshots/")
-    return [
-        stored.key
-        for stored in archive.store.list(prefix)
-        if stored.key.removeprefix(prefix).split("/")[0] not in known
-        and ctx.clock() - stored.modified > _UNFINISHED_AGE
-    ]

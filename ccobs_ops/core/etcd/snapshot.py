@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from queue import SimpleQueue
 
+from ccobs_ops.core.archive import Part, compress
 from ccobs_ops.core.attempt import attempt
 from ccobs_ops.core.context import Context
 from ccobs_ops.core.errors import DamagedError, OpsError, UnknownError
@@ -22,11 +23,10 @@ from ccobs_ops.core.etcd.archive import Archive, TrailerCheck
 from ccobs_ops.core.etcd.boltdb import Facts
 from ccobs_ops.core.etcd.choose import candidates
 from ccobs_ops.core.etcd.cluster import EtcdCluster
-from ccobs_ops.core.etcd.layout import Entry, Part
+from ccobs_ops.core.etcd.layout import Entry
 from ccobs_ops.core.exercise import Exercise, Recorder, Severity, failed, passed, unknown
 from ccobs_ops.core.folders import only_one
 from ccobs_ops.core.guard import permit
-from ccobs_ops.core.postgres.archive import compress
 from ccobs_ops.core.storage import in_order, md5_hex
 from ccobs_ops.core.units import format_bytes, format_seconds
 
@@ -319,6 +319,4 @@ def _discard(archive: Archive, snapshot_id: str) -> None:
     """Take back a snapshot that did not come to an end, its entry first. What stays is removed by retention later."""
     allowed = permit("discard", snapshot_id, allowed={"discard"}, dry_run=False, confirmation=snapshot_id)
     with contextlib.suppress(OpsError):
-        archive.store.delete(archive.key(layout.catalogue_key(snapshot_id)), allowed)
-        for stored in list(archive.store.list(archive.key(layout.folder_key(snapshot_id)))):
-            archive.store.delete(stored.key, allowed)
+        archive.remove(layout.catalogue_key(snapshot_id), layout.folder_key(snapshot_id), allowed)

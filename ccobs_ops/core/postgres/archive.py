@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import zstandard
 
+from ccobs_ops.core.archive import Part, StoredArchive, critical, decompress
 from ccobs_ops.core.errors import DamagedError
 from ccobs_ops.core.exercise import Finding, Severity
 from ccobs_ops.core.postgres import layout
-from ccobs_ops.core.postgres.layout import Entry, Part
+from ccobs_ops.core.postgres.layout import Entry
 from ccobs_ops.core.postgres.wal import History, only, parse_history, segment_number
 from ccobs_ops.core.storage import MissingObjectError, ObjectStore, StoredObject
 
@@ -29,20 +30,8 @@ class Segment:
         return self.md5 is None
 
 
-class Archive:
-    """One cluster's archive in one store. Every method asks the store; nothing is cached."""
-
-    def __init__(self, store: ObjectStore, prefix: str) -> None:
-        self.store = store
-        self.prefix = prefix
-
-    def key(self, relative: str) -> str:
-        """A key relative to the store."""
-        return self.prefix + relative
-
-    def locate(self, relative: str) -> str:
-        """`s3://…` of a key relative to the archive."""
-        return self.store.locate(self.key(relative))
+class Archive(StoredArchive):
+    """One PostgreSQL cluster's archive."""
 
     def catalogue(self) -> tuple[list[Entry], list[Finding]]:
         """Every backup on record, oldest first, and a finding for each entry that cannot be trusted."""
@@ -149,7 +138,7 @@ class Archive:
 
     def check_parts(self, entry: Entry) -> list[Finding]:
         """Findings for objects of a backup that are missing or changed, from one listing."""
-        stored = {item.key: item for item in self.store.list(self.key(f"backups/{entry.id}/"))}
+        stored = {item.key: item for item in self.store.list(self.key(layout.folder_key(entry.id)))}
         findings: list[Finding] = []
         for part in (entry.manifest, *entry.parts):
             item = stored.get(self.key(part.key))
@@ -252,30 +241,6 @@ def chain(entries: Iterable[Entry], entry: Entry) -> list[Entry]:
             )
         links.append(by_id[parent])
     return links[::-1]
-
-
-def decompress(data: bytes, where: str, limit: int) -> bytes:
-    """Zstd frames to bytes, at most `limit`; the frame's own checksum is checked. Raises DamagedError."""
-    try:
-        reader = zstandard.ZstdDecompressor().stream_reader(data, read_across_frames=True)
-        out = reader.read(limit + 1)
-    except zstandard.ZstdError as error:
-        raise DamagedError(
-            f"{where} cannot be decompressed: {error}", code="object_corrupt", subject=where
-        ) from error
-    if len(out) > limit:
-        raise DamagedError(f"{where} holds more than {limit} bytes", code="object_corrupt", subject=where)
-    return out
-
-
-def compress(data: bytes | bytearray | memoryview, level: int) -> bytes:
-    """One zstd frame with its size and a checksum in it."""
-    return zstandard.ZstdCompressor(level=level, write_checksum=True, write_content_size=True).compress(data)
-
-
-def critical(error: DamagedError) -> Finding:
-    """The finding that a DamagedError stands for."""
-    return Finding(error.code, Severity.CRITICAL, error.subject, error.message, error.hint)
 
 
 def _changed(store: ObjectStore, stored: StoredObject, name: str, md5: str) -> Finding:

@@ -13,6 +13,7 @@ import tarfile
 from datetime import UTC, datetime
 from pathlib import Path
 
+from ccobs_ops.core.archive import Part, compress
 from ccobs_ops.core.attempt import attempt
 from ccobs_ops.core.context import Context
 from ccobs_ops.core.errors import OpsError, UnknownError
@@ -20,8 +21,8 @@ from ccobs_ops.core.exercise import Exercise, Recorder, Severity, failed, passed
 from ccobs_ops.core.folders import only_one
 from ccobs_ops.core.guard import permit
 from ccobs_ops.core.postgres import layout
-from ccobs_ops.core.postgres.archive import Archive, chain, compress
-from ccobs_ops.core.postgres.layout import Entry, Part
+from ccobs_ops.core.postgres.archive import Archive, chain
+from ccobs_ops.core.postgres.layout import Entry
 from ccobs_ops.core.postgres.manifest import Manifest, parse_manifest
 from ccobs_ops.core.postgres.server import Cluster, ServerFacts, Tools
 from ccobs_ops.core.postgres.tarstream import TarReader
@@ -300,7 +301,7 @@ def _discard(archive: Archive, backup_id: str) -> None:
     """Take back the parts of a backup that did not come to an end; whatever stays is removed by retention later."""
     allowed = permit("discard", backup_id, allowed={"discard"}, dry_run=False, confirmation=backup_id)
     with contextlib.suppress(UnknownError):
-        for stored in list(archive.store.list(archive.key(f"backups/{backup_id}/"))):
+        for stored in list(archive.store.list(archive.key(layout.folder_key(backup_id)))):
             archive.store.delete(stored.key, allowed)
 
 

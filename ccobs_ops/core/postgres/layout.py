@@ -14,14 +14,13 @@ changed segment without reading it.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ccobs_ops.core.errors import DamagedError
+from ccobs_ops.core.archive import Part
+from ccobs_ops.core.catalogue import seal, unseal
 from ccobs_ops.core.exercise import rfc3339
 from ccobs_ops.core.postgres.wal import format_lsn, parse_lsn
 
@@ -52,14 +51,19 @@ def catalogue_key(backup_id: str) -> str:
     return f"catalogue/{backup_id}.json"
 
 
+def folder_key(backup_id: str) -> str:
+    """What the keys of a backup's objects begin with."""
+    return f"backups/{backup_id}/"
+
+
 def part_key(backup_id: str, number: int) -> str:
     """Key of one part of a backup's tar stream."""
-    return f"backups/{backup_id}/part-{number:06d}.tar.zst"
+    return f"{folder_key(backup_id)}part-{number:06d}.tar.zst"
 
 
 def manifest_key(backup_id: str) -> str:
     """Key of a backup's manifest."""
-    return f"backups/{backup_id}/manifest.zst"
+    return f"{folder_key(backup_id)}manifest.zst"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +91,6 @@ def parse_history_key(key: str) -> int | None:
     """The timeline whose history `key` holds; None if it is no history object."""
     match = _HISTORY.fullmatch(key)
     return int(match["tli"], 16) if match else None
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One stored object of a backup: `bytes` as stored, `raw_bytes` after decompression."""
-
-    key: str
-    bytes: int
-    raw_bytes: int
-    md5: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +129,7 @@ class Entry:
 
     def dump(self) -> bytes:
         """The entry as stored, with a SHA-256 of itself."""
-        body = self._body()
-        return json.dumps(body | {"sha256": _digest(body)}, indent=1).encode()
+        return seal(self._body(), "sha256")
 
     def _body(self) -> dict[str, Any]:
         return {
@@ -154,52 +147,32 @@ class Entry:
             "stop_xmax": self.stop_xmax,
             "raw_bytes": self.raw_bytes,
             "stored_bytes": self.stored_bytes,
-            "manifest": _part_row(self.manifest),
-            "parts": [_part_row(part) for part in self.parts],
+            "manifest": self.manifest.row(),
+            "parts": [part.row() for part in self.parts],
         }
 
 
 def load_entry(data: bytes, where: str) -> Entry:
     """The entry that `dump` wrote; raises DamagedError naming `where` if a single bit of it differs."""
-    try:
-        body = json.loads(data)
-        digest = body.pop("sha256")
-        if digest != _digest(body):
-            raise ValueError("its checksum differs")
-        if body["format"] > FORMAT:
-            raise ValueError(f"format {body['format']} is newer than this program reads ({FORMAT})")
-        entry = Entry(
-            id=body["id"],
-            parent=body["parent"],
-            system_identifier=body["system_identifier"],
-            server_version=body["server_version"],
-            timeline=body["timeline"],
-            segment_size=body["segment_size"],
-            start_lsn=parse_lsn(body["start_lsn"]),
-            stop_lsn=parse_lsn(body["stop_lsn"]),
-            started_at=datetime.fromisoformat(body["started_at"]),
-            stopped_at=datetime.fromisoformat(body["stopped_at"]),
-            stop_xmax=body["stop_xmax"],
-            raw_bytes=body["raw_bytes"],
-            stored_bytes=body["stored_bytes"],
-            manifest=Part(*body["manifest"]),
-            parts=tuple(Part(*row) for row in body["parts"]),
-        )
-        if entry.dump() != data:  # also catches flips in what JSON does not care about
-            raise ValueError("it is not as it was written")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DamagedError(
-            f"the catalogue entry {where} cannot be trusted: {error}",
-            code="catalogue_corrupt",
-            subject=where,
-            hint="this backup is not used; take a new backup, or bring the object back from its other region",
-        ) from error
-    return entry
+    hint = "this backup is not used; take a new backup, or bring the object back from its other region"
+    return unseal(data, where, field="sha256", newest=FORMAT, build=_entry, hint=hint)
 
 
-def _part_row(part: Part) -> list[str | int]:
-    return [part.key, part.bytes, part.raw_bytes, part.md5]
-
-
-def _digest(body: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+def _entry(body: dict[str, Any]) -> Entry:
+    return Entry(
+        id=body["id"],
+        parent=body["parent"],
+        system_identifier=body["system_identifier"],
+        server_version=body["server_version"],
+        timeline=body["timeline"],
+        segment_size=body["segment_size"],
+        start_lsn=parse_lsn(body["start_lsn"]),
+        stop_lsn=parse_lsn(body["stop_lsn"]),
+        started_at=datetime.fromisoformat(body["started_at"]),
+        stopped_at=datetime.fromisoformat(body["stopped_at"]),
+        stop_xmax=body["stop_xmax"],
+        raw_bytes=body["raw_bytes"],
+        stored_bytes=body["stored_bytes"],
+        manifest=Part(*body["manifest"]),
+        parts=tuple(Part(*row) for row in body["parts"]),
+    )

@@ -8,36 +8,25 @@ goes only when no kept backup and no moment of the window needs it.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ccobs_ops.core.attempt import attempt
 from ccobs_ops.core.context import Context
-from ccobs_ops.core.errors import DamagedError, OpsError
+from ccobs_ops.core.errors import DamagedError
 from ccobs_ops.core.exercise import Exercise, Recorder, passed, rfc3339
-from ccobs_ops.core.guard import Permit, permit
+from ccobs_ops.core.guard import Permit
 from ccobs_ops.core.postgres import layout
 from ccobs_ops.core.postgres.archive import Archive, WalListing, chain
 from ccobs_ops.core.postgres.layout import Entry
 from ccobs_ops.core.postgres.server import Cluster
 from ccobs_ops.core.postgres.view import restorable
 from ccobs_ops.core.postgres.wal import only, segment_number
-
-_UNFINISHED_AGE = timedelta(hours=24)
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """What is kept, oldest first, what may go, in the order of deletion, and why the oldest kept full backup is kept."""
-
-    keep: tuple[Entry, ...]
-    drop: tuple[Entry, ...]
-    reason: str
+from ccobs_ops.core.retention import Choice, oldest_needed, only_if_trusted, permitted
 
 
 def choose(
     entries: Sequence[Entry], *, usable: Collection[str], backups: int, window: timedelta, now: datetime
-) -> Choice:
+) -> Choice[Entry]:
     """Keep the newest `backups` full backups, those that the window rests on, and every incremental one whose chain is
     kept. Pure.
 
@@ -48,9 +37,7 @@ def choose(
     full = [entry for entry in entries if not entry.incremental]
     good = [entry for entry in full if entry.id in usable]
     edge = now - window
-    before = [entry for entry in good if entry.stopped_at <= edge]
-    far_end = before[-1:] or good[:1]
-    oldest = min([*good[-backups:], *far_end], key=lambda e: e.stopped_at, default=None)
+    oldest = oldest_needed(good, newest=backups, edge=edge)
     if oldest is None:
         return Choice(tuple(entries), (), "there is no full backup that could be restored")
     kept_ids = {entry.id for entry in full if entry.stopped_at >= oldest.stopped_at}
@@ -82,16 +69,8 @@ def prune(ctx: Context, name: str, *, dry_run: bool = True, confirmation: str | 
     """
     cluster = Cluster(ctx.inventory, name)
     archive = Archive(cluster.store(), cluster.prefix)
-    allowed = (
-        None
-        if dry_run
-        else permit(
-            "retention",
-            cluster.target,
-            allowed=cluster.config.allow,
-            dry_run=dry_run,
-            confirmation=confirmation,
-        )
+    allowed = permitted(
+        cluster.target, allowed=cluster.config.allow, dry_run=dry_run, confirmation=confirmation
     )
     return attempt(
         ctx, cluster.target, "retention", "pruned", lambda rec: _prune(ctx, rec, cluster, archive, allowed)
@@ -100,12 +79,7 @@ def prune(ctx: Context, name: str, *, dry_run: bool = True, confirmation: str | 
 
 def _prune(ctx: Context, rec: Recorder, cluster: Cluster, archive: Archive, allowed: Permit | None) -> str:
     entries, findings = archive.catalogue()
-    if findings:
-        rec.findings.extend(findings)
-        raise OpsError(
-            f"nothing is deleted while the catalogue cannot be trusted: {findings[0].message}",
-            hint=findings[0].hint,
-        )
+    only_if_trusted(rec, findings)
     rules = cluster.config.retention
     listing = archive.wal()
     history = (
@@ -114,7 +88,7 @@ def _prune(ctx: Context, rec: Recorder, cluster: Cluster, archive: Archive, allo
     usable = {entry.id for entry in restorable(archive, entries, history, rec.findings)}
     choice = choose(entries, usable=usable, backups=rules.backups, window=rules.window, now=ctx.clock())
     wal = _unneeded_wal(listing, choice.keep)
-    left = _unfinished(ctx, archive, entries)
+    left = archive.unfinished("backups/", {entry.id for entry in entries}, ctx.clock())
     rec.details |= {
         "kept": [entry.id for entry in choice.keep],
         "dropped": [entry.id for entry in choice.drop],
@@ -131,9 +105,7 @@ def _prune(ctx: Context, rec: Recorder, cluster: Cluster, archive: Archive, allo
     if allowed is not None:
         with rec.phase("delete"):
             for entry in choice.drop:
-                archive.store.delete(archive.key(layout.catalogue_key(entry.id)), allowed)
-                for stored in list(archive.store.list(archive.key(f"backups/{entry.id}/"))):
-                    archive.store.delete(stored.key, allowed)
+                archive.remove(layout.catalogue_key(entry.id), layout.folder_key(entry.id), allowed)
             for key in (*wal, *left):
                 archive.store.delete(key, allowed)
     verb = "would go" if allowed is None else "deleted"
@@ -149,15 +121,3 @@ def _unneeded_wal(listing: WalListing, keep: Sequence[Entry]) -> list[str]:
     size = keep[0].segment_size
     first = min(entry.start_lsn // size for entry in keep)
     return [s.key for s in listing.segments.values() if segment_number(s.name, size) < first]
-
-
-def _unfinished(ctx: Context, archive: Archive, entries: Sequence[Entry]) -> list[str]:
-    """Keys of parts that no catalogue entry names, a day old at least: what a backup that was killed has left."""
-    known = {entry.id for entry in entries}
-    prefix = archive.key("backups/")
-    return [
-        stored.key
-        for stored in archive.store.list(prefix)
-        if stored.key.removeprefix(prefix).split("/")[0] not in known
-        and ctx.clock() - stored.modified > _UNFINISHED_AGE
-    ]

@@ -12,9 +12,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from ccobs_ops.core.archive import compress
 from ccobs_ops.core.guard import permit
 from ccobs_ops.core.postgres import layout
-from ccobs_ops.core.postgres.archive import Archive, compress
+from ccobs_ops.core.postgres.archive import Archive
 from ccobs_ops.core.postgres.wal import SEGMENT_NAME
 from ccobs_ops.core.storage import md5_hex
 

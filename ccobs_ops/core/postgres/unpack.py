@@ -15,11 +15,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from ccobs_ops.core.archive import Part
 from ccobs_ops.core.context import Context
 from ccobs_ops.core.errors import DamagedError, OpsError
 from ccobs_ops.core.exercise import Phase, Recorder
 from ccobs_ops.core.postgres.archive import Archive
-from ccobs_ops.core.postgres.layout import Entry, Part
+from ccobs_ops.core.postgres.layout import Entry
 from ccobs_ops.core.postgres.manifest import EXEMPT, Manifest, ManifestFile, checksum, parse_manifest
 from ccobs_ops.core.postgres.outlet import OutFile, Outlet
 from ccobs_ops.core.postgres.server import Tools

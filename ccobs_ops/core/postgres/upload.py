@@ -8,10 +8,10 @@ import os
 from collections.abc import Iterable, Iterator
 from queue import SimpleQueue
 
+from ccobs_ops.core.archive import Part, compress
 from ccobs_ops.core.context import Context
 from ccobs_ops.core.postgres import layout
-from ccobs_ops.core.postgres.archive import Archive, compress
-from ccobs_ops.core.postgres.layout import Part
+from ccobs_ops.core.postgres.archive import Archive
 from ccobs_ops.core.postgres.server import Cluster
 from ccobs_ops.core.postgres.tarstream import TarReader
 from ccobs_ops.core.process import Child

@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from ccobs_ops.core.archive import critical
 from ccobs_ops.core.context import Context
 from ccobs_ops.core.errors import DamagedError
 from ccobs_ops.core.exercise import Finding, Severity, rfc3339
-from ccobs_ops.core.postgres.archive import Archive, Segment, WalListing, chain, critical
+from ccobs_ops.core.postgres.archive import Archive, Segment, WalListing, chain
 from ccobs_ops.core.postgres.layout import Entry
 from ccobs_ops.core.postgres.server import Tools
 from ccobs_ops.core.postgres.wal import History, only, ranges, segment_name, segment_timeline

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from ccobs_ops.core.archive import critical
 from ccobs_ops.core.attempt import attempt
 from ccobs_ops.core.context import Context
 from ccobs_ops.core.errors import DamagedError, UnknownError
 from ccobs_ops.core.exercise import Exercise, Recorder, Severity, failed, passed, rfc3339, unknown
-from ccobs_ops.core.postgres.archive import Archive, critical
+from ccobs_ops.core.postgres.archive import Archive
 from ccobs_ops.core.postgres.server import Cluster
 from ccobs_ops.core.postgres.view import View, look_settled
 from ccobs_ops.core.postgres.wal import format_lsn, segment_number
