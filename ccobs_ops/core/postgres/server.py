@@ -8,18 +8,16 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ccobs_ops.core.cluster import ArchivedCluster
 from ccobs_ops.core.errors import OpsError, UnknownError, UsageError
 from ccobs_ops.core.process import environment, run
+from ccobs_ops.inventory import Inventory, Postgres
 
 if TYPE_CHECKING:
     import psycopg
-
-    from ccobs_ops.core.storage import ObjectStore
-    from ccobs_ops.inventory import Inventory, Postgres
 
 CONNECT_SECONDS = 10
 _DEBIAN = Path("/usr/lib/postgresql")
@@ -45,27 +43,12 @@ class ServerFacts:
         return int(self.version.split(".")[0])
 
 
-class Cluster:
-    """One cluster of the inventory: how to reach it, its tools, its archive's place. Opens nothing by itself."""
+class Cluster(ArchivedCluster[Postgres]):
+    """One PostgreSQL cluster of the inventory: how to reach it, and its tools. Raises UsageError when there is none."""
 
     def __init__(self, inventory: Inventory, name: str) -> None:
-        if name not in inventory.postgres:
-            known = ", ".join(sorted(inventory.postgres)) or "none"
-            raise UsageError(f"the inventory names no PostgreSQL cluster {name!r}", hint=f"it names: {known}")
-        self.inventory = inventory
-        self.name = name
-        self.config: Postgres = inventory.postgres[name]
+        super().__init__(inventory, name, inventory.postgres, noun="postgres", kind="PostgreSQL")
         self._tools: dict[int, Tools] = {}
-
-    @property
-    def target(self) -> str:
-        """`postgres/<name>`."""
-        return f"postgres/{self.name}"
-
-    @property
-    def prefix(self) -> str:
-        """Where its archive lies in its store, with a slash at the end."""
-        return (self.config.prefix or self.target).strip("/") + "/"
 
     @property
     def slot(self) -> str:
@@ -73,33 +56,10 @@ class Cluster:
         return self.config.archive.slot or f"ccobs_{self.name}"
 
     @property
-    def state(self) -> Path:
-        """This host's private folder for the cluster."""
-        return self.inventory.state / "postgres" / self.name
-
-    @property
     def spool(self) -> Path:
         """Where pg_receivewal writes before the agent ships."""
         configured = self.config.archive.spool
         return self.inventory.resolve(configured) if configured else self.state / "spool"
-
-    @cached_property
-    def password(self) -> str | None:
-        """The password, resolved from its reference."""
-        from ccobs_ops.core.secrets import resolve  # noqa: PLC0415
-
-        reference = self.config.password
-        return resolve(reference, base=self.inventory.path.parent) if reference else None
-
-    def store(self, name: str | None = None, *, read_only: bool = False) -> ObjectStore:
-        """The store that holds the archive, or the one called `name` that holds its copy."""
-        from ccobs_ops.core.storage import ObjectStore  # noqa: PLC0415
-
-        chosen = name or self.config.store
-        if chosen not in self.inventory.stores:
-            known = ", ".join(sorted(self.inventory.stores))
-            raise UsageError(f"the inventory names no store {chosen!r}", hint=f"it names: {known}")
-        return ObjectStore.open(self.inventory, chosen, read_only=read_only)
 
     def client_environment(self) -> dict[str, str]:
         """Environment for PostgreSQL's client programs: the password goes here and never on a command line."""
