@@ -8,7 +8,7 @@ import dagster as dg
 from pydantic import Field
 
 from ccobs_ops.assets import etcd, postgres, replication
-from ccobs_ops.assets.postgres import RESTORE_POOL
+from ccobs_ops.assets.declaring import RESTORE_POOL
 from ccobs_ops.assets.reporting import (
     Event,
     check_result,

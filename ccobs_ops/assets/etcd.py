@@ -5,23 +5,20 @@ What each materialization stands for is decided as for PostgreSQL, in docs/adr/0
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any, Literal, cast
+from typing import Literal
 
 import dagster as dg
 from pydantic import Field
 
-from ccobs_ops.assets.postgres import RESTORE_POOL, RETRY_AFTER_SECONDS
+from ccobs_ops.assets.declaring import RESTORE_POOL, exercise_asset, fresh_within
 from ccobs_ops.assets.reporting import (
     Event,
     check_result,
     failures_for_people,
-    owners_for_dagster,
     proven,
     report,
-    tags_for_dagster,
 )
-from ccobs_ops.assets.running import Asked, run_exercise
+from ccobs_ops.assets.running import RETRY_AFTER_SECONDS, Asked, run_exercise
 from ccobs_ops.core.etcd import drill, health, listing, snapshot
 from ccobs_ops.core.exercise import Exercise, Verdict
 from ccobs_ops.core.forecast import after_restore
@@ -154,14 +151,15 @@ def _snapshot(
 ) -> dg.AssetsDefinition:
     claims, of_archive = snapshot_claims(target), archive_claims(target)
 
-    @_asset(
-        (name, "snapshot"),
+    @exercise_asset(
+        asset_key(name, "snapshot"),
         target,
         inventory,
         claims | of_archive,
+        kinds=_kinds(target),
         description=f"{note}A snapshot of `{name}` in store `{target.store}`, from a healthy member. PASSED proves that all "
         "of it is stored and that its checksum is right, not yet that it restores: that is `restore_drill`.",
-        freshness_policy=_freshness(target.objectives.backup_age),
+        freshness_policy=fresh_within(target.objectives.backup_age),
         pool=f"snapshot_{name}",
     )
     def etcd_snapshot(
@@ -186,14 +184,15 @@ def _health(
 ) -> dg.AssetsDefinition:
     claims = health_claims(target)
 
-    @_asset(
-        (name, "health"),
+    @exercise_asset(
+        asset_key(name, "health"),
         target,
         inventory,
         claims,
+        kinds=_kinds(target),
         description=f"{note}The cluster `{name}` as its members see it: quorum, alarms, room, lag, and whether all of them "
         "hold the same. Changes nothing.",
-        freshness_policy=_freshness(target.objectives.time_to_detect),
+        freshness_policy=fresh_within(target.objectives.time_to_detect),
     )
     def etcd_health(
         context: dg.AssetExecutionContext, config: HealthConfig, core_context: CoreResource
@@ -214,16 +213,17 @@ def _drill(
 ) -> dg.AssetsDefinition:
     claims = drill_claims(target)
 
-    @_asset(
-        (name, "restore_drill"),
+    @exercise_asset(
+        asset_key(name, "restore_drill"),
         target,
         inventory,
         claims,
+        kinds=_kinds(target),
         deps=[asset_key(name, "snapshot")],
         description=f"{note}Proof by restoring: the newest snapshot of `{name}` was started as a real cluster and held "
         f"exactly what production held: within {format_duration(target.objectives.rto)} (RTO), losing at most "
         f"{format_duration(target.objectives.rpo)} (RPO).",
-        freshness_policy=_freshness(target.objectives.drill_age),
+        freshness_policy=fresh_within(target.objectives.drill_age),
         pool=RESTORE_POOL,
     )
     def etcd_restore_drill(
@@ -243,26 +243,5 @@ def _drill(
     return etcd_restore_drill
 
 
-def _asset(
-    key: tuple[str, str], target: Etcd, inventory: Inventory, claims: dict[str, str], **more: Any
-) -> Callable[[Callable[..., Iterator[Event]]], dg.AssetsDefinition]:
-    """`dg.asset` with what all three have in common; `key` is the cluster's name and the capability."""
-    where = asset_key(*key)
-    kinds = {"etcd", "s3"} | ({"kubernetes"} if target.access == "kubernetes" else set())
-    decorate = dg.asset(
-        key=where,
-        group_name=GROUP,
-        kinds=kinds,
-        owners=owners_for_dagster(target.owners or inventory.owners),
-        tags=tags_for_dagster(inventory.tags | target.tags | {"environment": inventory.environment}),
-        check_specs=[
-            dg.AssetCheckSpec(claim, asset=where, description=promise) for claim, promise in claims.items()
-        ],
-        output_required=False,
-        **more,
-    )
-    return cast("Callable[[Callable[..., Iterator[Event]]], dg.AssetsDefinition]", decorate)
-
-
-def _freshness(age: timedelta) -> dg.FreshnessPolicy:
-    return dg.FreshnessPolicy.time_window(fail_window=max(age, timedelta(minutes=1)))
+def _kinds(target: Etcd) -> set[str]:
+    return {"etcd", "s3"} | ({"kubernetes"} if target.access == "kubernetes" else set())

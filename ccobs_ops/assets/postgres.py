@@ -7,19 +7,18 @@ docs/adr/0002-what-a-materialization-proves.md.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import dagster as dg
 from pydantic import Field
 
+from ccobs_ops.assets.declaring import RESTORE_POOL, exercise_asset, fresh_within
 from ccobs_ops.assets.reporting import (
     Event,
-    owners_for_dagster,
     proven,
     report,
-    tags_for_dagster,
 )
-from ccobs_ops.assets.running import Asked, run_exercise
+from ccobs_ops.assets.running import RETRY_AFTER_SECONDS, Asked, run_exercise
 from ccobs_ops.core.errors import UsageError
 from ccobs_ops.core.exercise import Exercise, Verdict
 from ccobs_ops.core.forecast import after_restore
@@ -30,8 +29,7 @@ from ccobs_ops.inventory import Inventory, Postgres
 from ccobs_ops.resources.core import CoreResource
 
 GROUP = "postgres"
-RESTORE_POOL = "restore"
-RETRY_AFTER_SECONDS = 20.0
+KINDS = frozenset({"postgres", "s3"})
 
 
 @dataclass(frozen=True)
@@ -146,14 +144,15 @@ def _backup(
         "in_time": f"Taken within {_told(target.objectives.backup_duration)}.",
     }
 
-    @_asset(
-        (name, "backup"),
+    @exercise_asset(
+        asset_key(name, "backup"),
         target,
         inventory,
         claims,
+        kinds=KINDS,
         description=f"{note}A base backup of `{name}` in store `{target.store}`. PASSED proves that all of it is "
         "stored and described by its manifest, not yet that it restores: that is `validation`.",
-        freshness_policy=_freshness(target),
+        freshness_policy=fresh_within(target.objectives.backup_age),
         pool=f"backup_{name}",
     )
     def postgres_backup(
@@ -179,11 +178,12 @@ def _window(
         "rpo": f"The newest recoverable commit is younger than {_told(target.objectives.rpo)}.",
     }
 
-    @_asset(
-        (name, "window"),
+    @exercise_asset(
+        asset_key(name, "window"),
         target,
         inventory,
         claims,
+        kinds=KINDS,
         deps=[asset_key(name, "backup")],
         description=f"{note}The recovery window of `{name}`: the times that it can be restored to, read from the "
         "archive itself. PASSED proves an unbroken chain of WAL from the oldest backup to the newest commit.",
@@ -207,17 +207,18 @@ def _validation(
 ) -> dg.AssetsDefinition:
     claims = validation_claims(target)
 
-    @_asset(
-        (name, "validation"),
+    @exercise_asset(
+        asset_key(name, "validation"),
         target,
         inventory,
         claims,
+        kinds=KINDS,
         deps=[asset_key(name, "window")],
         partitions_def=days(inventory),
         description=f"{note}Proof by restoring: partition D is there when `{name}` was restored to a moment inside "
         f"day D and every claim held: within {_told(target.objectives.rto)} (RTO), losing at most "
         f"{_told(target.objectives.rpo)} (RPO).",
-        freshness_policy=_freshness(target),
+        freshness_policy=fresh_within(target.objectives.backup_age),
         pool=RESTORE_POOL,
     )
     def postgres_validation(
@@ -237,32 +238,8 @@ def _validation(
     return postgres_validation
 
 
-def _asset(
-    key: tuple[str, str], target: Postgres, inventory: Inventory, claims: dict[str, str], **more: Any
-) -> Callable[[Callable[..., Iterator[Event]]], dg.AssetsDefinition]:
-    """`dg.asset` with what all three have in common; `key` is the cluster's name and the capability."""
-    where = asset_key(*key)
-    decorate = dg.asset(
-        key=where,
-        group_name=GROUP,
-        kinds={"postgres", "s3"},
-        owners=owners_for_dagster(target.owners or inventory.owners),
-        tags=tags_for_dagster(inventory.tags | target.tags | {"environment": inventory.environment}),
-        check_specs=[
-            dg.AssetCheckSpec(claim, asset=where, description=promise) for claim, promise in claims.items()
-        ],
-        output_required=False,
-        **more,
-    )
-    return cast("Callable[[Callable[..., Iterator[Event]]], dg.AssetsDefinition]", decorate)
-
-
 def _told(duration: timedelta) -> str:
     return format_seconds(duration.total_seconds())
-
-
-def _freshness(target: Postgres) -> dg.FreshnessPolicy:
-    return dg.FreshnessPolicy.time_window(fail_window=max(target.objectives.backup_age, timedelta(minutes=1)))
 
 
 def _moment(config: ValidationConfig, day: date, today: date) -> dict[str, Any]:

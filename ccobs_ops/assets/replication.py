@@ -6,14 +6,15 @@ What each materialization stands for is decided in docs/adr/0002-what-a-material
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
-from ccobs_ops.assets.postgres import RESTORE_POOL, RETRY_AFTER_SECONDS, validation_claims
-from ccobs_ops.assets.reporting import Event, owners_for_dagster, proven, report, tags_for_dagster
-from ccobs_ops.assets.running import Asked, run_exercise
+from ccobs_ops.assets.declaring import RESTORE_POOL, exercise_asset, fresh_within
+from ccobs_ops.assets.postgres import validation_claims
+from ccobs_ops.assets.reporting import Event, proven, report
+from ccobs_ops.assets.running import RETRY_AFTER_SECONDS, Asked, run_exercise
 from ccobs_ops.core.exercise import Exercise, Verdict
 from ccobs_ops.core.postgres import validate
 from ccobs_ops.core.postgres.strategy import Strategy
@@ -109,16 +110,15 @@ def _comparison(
 ) -> dg.AssetsDefinition:
     claims = comparison_claims(pair)
 
-    @_asset(
-        (name, "comparison"),
+    @exercise_asset(
+        asset_key(name, "comparison"),
         pair,
         inventory,
         claims,
+        kinds={"s3"},
         description=f"{note}Both sides of `{name}` (store `{pair.source}`, replica `{pair.replica}`) listed and compared, "
         "independently of the replicator. PASSED proves that the replica is a copy, but for what is younger than the RPO.",
-        freshness_policy=dg.FreshnessPolicy.time_window(
-            fail_window=max(pair.comparison_age, timedelta(minutes=1))
-        ),
+        freshness_policy=fresh_within(pair.comparison_age),
         pool=COMPARISON_POOL,
     )
     def replication_comparison(
@@ -144,11 +144,12 @@ def _sweep(
 ) -> dg.AssetsDefinition:
     claims = comparison_claims(pair)
 
-    @_asset(
-        (name, "sweep"),
+    @exercise_asset(
+        asset_key(name, "sweep"),
         pair,
         inventory,
         claims,
+        kinds={"s3"},
         description=f"{note}One folder of `{name}` compared, the next one each time: what the day looks at between two "
         "nights. It says nothing of the other folders.",
         pool=COMPARISON_POOL,
@@ -172,11 +173,12 @@ def _sweep(
 def _canary(
     name: str, pair: ReplicationPair, inventory: Inventory, note: str, core: Core, retry_after: float
 ) -> dg.AssetsDefinition:
-    @_asset(
-        (name, "canary"),
+    @exercise_asset(
+        asset_key(name, "canary"),
         pair,
         inventory,
         CANARY_CLAIMS,
+        kinds={"s3"},
         description=f"{note}How far the replica of `{name}` is behind, measured by objects of our own that are watched for "
         f"there; promised: {_told(pair.rpo)}. The agent sends them all day; without an agent one is sent here.",
     )
@@ -209,11 +211,12 @@ def _restore(
     target = inventory.postgres[cluster]
     claims = validation_claims(target)
 
-    @_asset(
-        (name, f"restore_{cluster}"),
+    @exercise_asset(
+        asset_key(name, f"restore_{cluster}"),
         pair,
         inventory,
         claims,
+        kinds={"s3", "postgres"},
         deps=[dg.AssetKey(["postgres", cluster, "window"]), asset_key(name, "comparison")],
         description=f"{note}`postgres/{cluster}` restored from the replica (store `{pair.replica}`) and proven: the copy is "
         "complete *and* restorable, as it would be with the source's region gone.",
@@ -296,30 +299,6 @@ _SERIES = dg.TableSchema(
         dg.TableColumn("at_least_seconds", "float"),
     ]
 )
-
-
-def _asset(
-    key: tuple[str, str],
-    pair: ReplicationPair,
-    inventory: Inventory,
-    claims: Mapping[str, str],
-    **more: Any,
-) -> Callable[[Callable[..., Iterator[Event]]], dg.AssetsDefinition]:
-    """`dg.asset` with what all of them have in common; `key` is the pair's name and the capability."""
-    where = asset_key(*key)
-    decorate = dg.asset(
-        key=where,
-        group_name=GROUP,
-        kinds={"s3"} | ({"postgres"} if key[1].startswith("restore_") else set()),
-        owners=owners_for_dagster(pair.owners or inventory.owners),
-        tags=tags_for_dagster(inventory.tags | pair.tags | {"environment": inventory.environment}),
-        check_specs=[
-            dg.AssetCheckSpec(claim, asset=where, description=promise) for claim, promise in claims.items()
-        ],
-        output_required=False,
-        **more,
-    )
-    return cast("Callable[[Callable[..., Iterator[Event]]], dg.AssetsDefinition]", decorate)
 
 
 def _told(span: timedelta) -> str:

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from ccobs_ops.assets import etcd, postgres, replication, terraform
 from ccobs_ops.assets.reporting import Event, owners_for_dagster, proven, report, tags_for_dagster
-from ccobs_ops.assets.running import Asked, run_exercise
+from ccobs_ops.assets.running import RETRY_AFTER_SECONDS, Asked, run_exercise
 from ccobs_ops.core.exercise import Exercise
 from ccobs_ops.core.report import make
 from ccobs_ops.core.report.make import Made
@@ -18,7 +18,6 @@ from ccobs_ops.resources.core import CoreResource
 
 KEY = dg.AssetKey(["recovery", "report"])
 GROUP = "recovery"
-RETRY_AFTER_SECONDS = 20.0
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ from pydantic import Field
 from ccobs_ops.assets.reporting import failures_for_people, transient
 from ccobs_ops.core.exercise import Exercise
 
+RETRY_AFTER_SECONDS = 20.0
+
 
 class Asked(dg.Config):
     """What every launch may say: who asks, and why."""

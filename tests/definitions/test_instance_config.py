@@ -8,7 +8,8 @@ import dagster as dg
 import pytest
 import yaml
 
-from ccobs_ops.assets.postgres import RESTORE_POOL, postgres_assets
+from ccobs_ops.assets.declaring import RESTORE_POOL
+from ccobs_ops.assets.postgres import postgres_assets
 from ccobs_ops.cli.demo import DAGSTER_YAML, WORKSPACE_YAML
 from ccobs_ops.inventory import Inventory
 from ccobs_ops.launch import LOCATION
