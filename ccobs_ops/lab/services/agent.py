@@ -5,9 +5,8 @@ from __future__ import annotations
 import subprocess
 from typing import IO
 
-from ccobs_ops.core import process
 from ccobs_ops.lab.plan import NAME, Plan
-from ccobs_ops.lab.services.base import Service
+from ccobs_ops.lab.services.base import Service, launch_command
 from ccobs_ops.lab.services.postgres import ask
 
 
@@ -24,14 +23,7 @@ class Agent(Service):
 
     def start(self, plan: Plan, log: IO[bytes]) -> subprocess.Popen[bytes]:
         """`ccobs-ops postgres agent` on the lab's own inventory."""
-        command = ("--inventory", str(plan.inventory), "postgres", "agent", NAME)
-        return process.launch(
-            plan.python("ccobs_ops.cli.main", *command),
-            env=plan.python_environment(),
-            cwd=plan.directory,
-            stdout=log,
-            stderr=log,
-        )
+        return launch_command(plan, log, "postgres", "agent", NAME)
 
     def probe(self, plan: Plan) -> str:
         """PostgreSQL itself says that WAL is being streamed from it."""

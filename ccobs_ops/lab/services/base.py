@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 from typing import IO, Protocol
 
+from ccobs_ops.core import process
 from ccobs_ops.lab.plan import Plan
 from ccobs_ops.lab.processes import Identity
 
@@ -59,3 +60,19 @@ class Service(Protocol):
     def folders(self, plan: Plan) -> tuple[Path, ...]:
         """What `down` removes for it."""
         return ()
+
+
+def launch_module(plan: Plan, log: IO[bytes], module: str, *arguments: str) -> subprocess.Popen[bytes]:
+    """Start one of our own modules in the lab's folder, with its output in `log`."""
+    return process.launch(
+        plan.python(module, *arguments),
+        env=plan.python_environment(),
+        cwd=plan.directory,
+        stdout=log,
+        stderr=log,
+    )
+
+
+def launch_command(plan: Plan, log: IO[bytes], *words: str) -> subprocess.Popen[bytes]:
+    """Start `ccobs-ops` with `words` on the lab's own inventory, as an operator would."""
+    return launch_module(plan, log, "ccobs_ops.cli.main", "--inventory", str(plan.inventory), *words)

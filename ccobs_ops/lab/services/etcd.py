@@ -13,7 +13,7 @@ from ccobs_ops.core.etcd.tls import Tls
 from ccobs_ops.lab import wheels
 from ccobs_ops.lab.certificates import Pair, authority, issue
 from ccobs_ops.lab.plan import ETCD_MEMBERS, NAME, Plan, write_private
-from ccobs_ops.lab.services.base import Service
+from ccobs_ops.lab.services.base import Service, launch_command, launch_module
 
 STALE_SECONDS = 15.0
 MEMORY = {"GOGC": "30"}
@@ -103,13 +103,7 @@ class EtcdWriter(Service):
             f"--keys={max(1, round(KEYS * plan.scale))}",
             f"--seed={plan.seed}",
         ]
-        return process.launch(
-            plan.python("ccobs_ops.lab.etcd_writer", *arguments),
-            env=plan.python_environment(),
-            cwd=plan.directory,
-            stdout=log,
-            stderr=log,
-        )
+        return launch_module(plan, log, "ccobs_ops.lab.etcd_writer", *arguments)
 
     def probe(self, plan: Plan) -> str:
         """It has filled etcd, and its last sign of life is young."""
@@ -139,14 +133,7 @@ class EtcdAgent(Service):
 
     def start(self, plan: Plan, log: IO[bytes]) -> subprocess.Popen[bytes]:
         """`ccobs-ops etcd agent` on the lab's own inventory."""
-        command = ("--inventory", str(plan.inventory), "etcd", "agent", NAME)
-        return process.launch(
-            plan.python("ccobs_ops.cli.main", *command),
-            env=plan.python_environment(),
-            cwd=plan.directory,
-            stdout=log,
-            stderr=log,
-        )
+        return launch_command(plan, log, "etcd", "agent", NAME)
 
     def probe(self, plan: Plan) -> str:
         """The cluster itself holds canaries."""

@@ -8,9 +8,8 @@ import urllib.request
 from pathlib import Path
 from typing import IO
 
-from ccobs_ops.core import process
 from ccobs_ops.lab.plan import Plan, write_private
-from ccobs_ops.lab.services.base import Service
+from ccobs_ops.lab.services.base import Service, launch_module
 
 URL = "pager_url"
 
@@ -31,13 +30,7 @@ class Pager(Service):
     def start(self, plan: Plan, log: IO[bytes]) -> subprocess.Popen[bytes]:
         """See `ccobs_ops.lab.pager`."""
         arguments = [f"--port={plan.ports[self.name]}", f"--file={messages(plan)}"]
-        return process.launch(
-            plan.python("ccobs_ops.lab.pager", *arguments),
-            env=plan.python_environment(),
-            cwd=plan.directory,
-            stdout=log,
-            stderr=log,
-        )
+        return launch_module(plan, log, "ccobs_ops.lab.pager", *arguments)
 
     def probe(self, plan: Plan) -> str:
         """It answers."""

@@ -5,10 +5,9 @@ from __future__ import annotations
 import subprocess
 from typing import IO
 
-from ccobs_ops.core import process
 from ccobs_ops.core.errors import OpsError
 from ccobs_ops.lab.plan import PAIRS, Plan
-from ccobs_ops.lab.services.base import Service
+from ccobs_ops.lab.services.base import Service, launch_command
 
 FRESH_SECONDS = 60.0
 
@@ -26,14 +25,7 @@ class ReplicationAgent(Service):
 
     def start(self, plan: Plan, log: IO[bytes]) -> subprocess.Popen[bytes]:
         """`ccobs-ops replication agent` on the lab's own inventory."""
-        command = ("--inventory", str(plan.inventory), "replication", "agent")
-        return process.launch(
-            plan.python("ccobs_ops.cli.main", *command),
-            env=plan.python_environment(),
-            cwd=plan.directory,
-            stdout=log,
-            stderr=log,
-        )
+        return launch_command(plan, log, "replication", "agent")
 
     def probe(self, plan: Plan) -> str:
         """Its signs of life in the ledger are young."""

@@ -6,11 +6,10 @@ import subprocess
 from pathlib import Path
 from typing import IO
 
-from ccobs_ops.core import process
 from ccobs_ops.core.errors import OpsError
 from ccobs_ops.lab.plan import Plan
 from ccobs_ops.lab.ports import answers
-from ccobs_ops.lab.services.base import Service
+from ccobs_ops.lab.services.base import Service, launch_module
 from ccobs_ops.lab.terraform import estate
 
 
@@ -38,13 +37,7 @@ class Terraform(Service):
             "--reattach",
             str(plan.secret_file(estate.REATTACH)),
         )
-        return process.launch(
-            plan.python("ccobs_ops.lab.supervisor", "--", *provider),
-            env=plan.python_environment(),
-            cwd=plan.directory,
-            stdout=log,
-            stderr=log,
-        )
+        return launch_module(plan, log, "ccobs_ops.lab.supervisor", "--", *provider)
 
     def settle(self, plan: Plan) -> str:
         """Each root applied once, from its first state on; one a call."""

@@ -5,10 +5,9 @@ from __future__ import annotations
 import subprocess
 from typing import IO
 
-from ccobs_ops.core import process
 from ccobs_ops.lab.plan import VAULT_BUCKET, Plan
 from ccobs_ops.lab.s3 import client
-from ccobs_ops.lab.services.base import Service
+from ccobs_ops.lab.services.base import Service, launch_module
 
 
 class Vault(Service):
@@ -23,13 +22,7 @@ class Vault(Service):
 
     def start(self, plan: Plan, log: IO[bytes]) -> subprocess.Popen[bytes]:
         """See `ccobs_ops.lab.vault`."""
-        return process.launch(
-            plan.python("ccobs_ops.lab.vault", f"--inventory={plan.inventory}"),
-            env=plan.python_environment(),
-            cwd=plan.directory,
-            stdout=log,
-            stderr=log,
-        )
+        return launch_module(plan, log, "ccobs_ops.lab.vault", f"--inventory={plan.inventory}")
 
     def probe(self, plan: Plan) -> str:
         """The bucket is there, and locks."""

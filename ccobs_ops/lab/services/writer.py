@@ -5,9 +5,8 @@ from __future__ import annotations
 import subprocess
 from typing import IO
 
-from ccobs_ops.core import process
 from ccobs_ops.lab.plan import Plan
-from ccobs_ops.lab.services.base import Service
+from ccobs_ops.lab.services.base import Service, launch_module
 from ccobs_ops.lab.services.postgres import ask
 
 STALE_SECONDS = 15
@@ -30,13 +29,7 @@ class Writer(Service):
             f"--password-file={plan.secret_file('app_password')}",
             f"--seed={plan.seed}",
         ]
-        return process.launch(
-            plan.python("ccobs_ops.lab.writer", *arguments),
-            env=plan.python_environment(),
-            cwd=plan.directory,
-            stdout=log,
-            stderr=log,
-        )
+        return launch_module(plan, log, "ccobs_ops.lab.writer", *arguments)
 
     def probe(self, plan: Plan) -> str:
         """Its newest message is young."""
