@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from ccobs_ops.core.approval import followed, on_whose_word
 from ccobs_ops.core.drill.plan import DrillPlan, choose
 from ccobs_ops.core.drill.situation import Asked
 from ccobs_ops.core.errors import RefusedError, UsageError
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 PROPOSED = "drill_proposed"
 APPROVED = "drill_approved"
 USED = "drill_approval_used"
-_MOST_EVENTS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,17 +77,9 @@ def meaning_of(plan: DrillPlan, asked: Asked) -> str:
 
 def proposals(ledger: Ledger, target: str) -> list[Proposal]:
     """All proposals of one drill, newest first, with what became of them."""
-    events = ledger.events(target=target, limit=_MOST_EVENTS)[::-1]
-    found = {event.subject: _proposal(event) for event in events if event.kind == PROPOSED}
-    for event in events:
-        known = found.get(event.subject)
-        if known is None:
-            continue
-        if event.kind == APPROVED and known.approved_by is None:
-            found[event.subject] = replace(known, approved_by=str(event.details["by"]), approved_at=event.at)
-        elif event.kind == USED:
-            found[event.subject] = replace(known, used=True)
-    return sorted(found.values(), key=lambda one: one.proposed_at, reverse=True)
+    return followed(
+        ledger, target, proposed=PROPOSED, begin=_proposal, after={APPROVED: _approved, USED: _used}
+    )
 
 
 def take(ctx: Context, plan: DrillPlan, asked: Asked) -> Proposal:
@@ -120,8 +112,7 @@ def approve(ctx: Context, name: str, *, by: str, reason: str) -> Proposal:
 
     Raises UsageError where nobody or no reason is named, or nothing waits; RefusedError when `by` proposed it.
     """
-    if not by.strip() or not reason.strip():
-        raise UsageError("an approval needs a name and a reason", hint="give --by WHO --reason WHY")
+    by, reason = on_whose_word(by, reason)
     target = f"drill/{choose(ctx.inventory, name)}"
     now = ctx.clock()
     waiting = next((one for one in proposals(ctx.ledger, target) if one.status(now) == "proposed"), None)
@@ -130,14 +121,10 @@ def approve(ctx: Context, name: str, *, by: str, reason: str) -> Proposal:
             f"no run of {target} waits for an approval",
             hint=f"propose one: ccobs-ops drill run {name} --no-dry-run",
         )
-    if by.strip() == waiting.operator:
-        raise RefusedError(
-            f"{by.strip()} proposed this run of {target}", hint="somebody else has to approve it"
-        )
-    ctx.ledger.record_event(
-        Event(target, APPROVED, waiting.id, now, {"by": by.strip(), "reason": reason.strip()})
-    )
-    return replace(waiting, approved_by=by.strip(), approved_at=now)
+    if by == waiting.operator:
+        raise RefusedError(f"{by} proposed this run of {target}", hint="somebody else has to approve it")
+    ctx.ledger.record_event(Event(target, APPROVED, waiting.id, now, {"by": by, "reason": reason}))
+    return replace(waiting, approved_by=by, approved_at=now)
 
 
 def _proposal(event: Event) -> Proposal:
@@ -151,3 +138,13 @@ def _proposal(event: Event) -> Proposal:
         proposed_at=event.at,
         expires_at=datetime.fromisoformat(told["expires_at"]),
     )
+
+
+def _approved(known: Proposal, event: Event) -> Proposal:
+    if known.approved_by is not None:
+        return known
+    return replace(known, approved_by=str(event.details["by"]), approved_at=event.at)
+
+
+def _used(known: Proposal, _event: Event) -> Proposal:
+    return replace(known, used=True)

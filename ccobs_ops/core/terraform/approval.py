@@ -16,6 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ccobs_ops.core.approval import followed, on_whose_word
 from ccobs_ops.core.errors import RefusedError, UsageError
 from ccobs_ops.core.exercise import rfc3339
 from ccobs_ops.core.folders import private
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 PROPOSED = "terraform_proposed"
 APPROVED = "terraform_approved"
 USED = "terraform_plan_used"
-_MOST_EVENTS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,23 +85,9 @@ class Proposal:
 
 def proposals(ledger: Ledger, target: str | None = None) -> list[Proposal]:
     """All proposals of `target`, or of every root, newest first, with what became of them."""
-    events = ledger.events(target=target, limit=_MOST_EVENTS)[::-1]
-    # first all proposals: the clocks of two hosts may disagree about what came first
-    found = {event.subject: _proposal(event) for event in events if event.kind == PROPOSED}
-    for event in events:
-        if event.kind in (APPROVED, USED) and event.subject in found:
-            known = found[event.subject]
-            if event.kind == APPROVED and known.approved_by is None:
-                known = replace(
-                    known,
-                    approved_by=str(event.details["by"]),
-                    approved_at=event.at,
-                    reason=str(event.details["reason"]),
-                )
-            if event.kind == USED:
-                known = replace(known, used_at=event.at, outcome=str(event.details["outcome"]))
-            found[event.subject] = known
-    return sorted(found.values(), key=lambda one: one.proposed_at, reverse=True)
+    return followed(
+        ledger, target, proposed=PROPOSED, begin=_proposal, after={APPROVED: _approved, USED: _used}
+    )
 
 
 def find(ledger: Ledger, prefix: str) -> Proposal:
@@ -149,8 +135,7 @@ def approve(ctx: Context, prefix: str, *, by: str, reason: str) -> Proposal:
 
     Raises UsageError where nobody or no reason is named, RefusedError for a plan that does not wait any more.
     """
-    if not by.strip() or not reason.strip():
-        raise UsageError("an approval needs a name and a reason", hint="give --by WHO --reason WHY")
+    by, reason = on_whose_word(by, reason)
     proposal = find(ctx.ledger, prefix)
     now = ctx.clock()
     status = proposal.status(now)
@@ -163,10 +148,10 @@ def approve(ctx: Context, prefix: str, *, by: str, reason: str) -> Proposal:
             APPROVED,
             proposal.id,
             now,
-            {"by": by.strip(), "reason": reason.strip(), "digest": proposal.digest},
+            {"by": by, "reason": reason, "digest": proposal.digest},
         )
     )
-    return replace(proposal, approved_by=by.strip(), approved_at=now, reason=reason.strip())
+    return replace(proposal, approved_by=by, approved_at=now, reason=reason)
 
 
 def approved_plan(ctx: Context, target: str, mode: str, meaning: str) -> Proposal | None:
@@ -279,3 +264,14 @@ def _proposal(event: Event) -> Proposal:
         expires_at=datetime.fromisoformat(told["expires_at"]),
         changes=tuple(told.get("changes", ())),
     )
+
+
+def _approved(known: Proposal, event: Event) -> Proposal:
+    if known.approved_by is not None:
+        return known
+    by, reason = str(event.details["by"]), str(event.details["reason"])
+    return replace(known, approved_by=by, approved_at=event.at, reason=reason)
+
+
+def _used(known: Proposal, event: Event) -> Proposal:
+    return replace(known, used_at=event.at, outcome=str(event.details["outcome"]))
