@@ -24,8 +24,9 @@ from ccobs_ops.core.archive import Part, compress
 from ccobs_ops.core.errors import DamagedError
 from ccobs_ops.core.etcd.archive import Archive, TrailerCheck
 from ccobs_ops.core.etcd.boltdb import BoltFile
-from ccobs_ops.core.etcd.client import EtcdClient, parse_key_value
+from ccobs_ops.core.etcd.client import EtcdClient
 from ccobs_ops.core.etcd.layout import Entry, catalogue_key, load_entry, part_key
+from ccobs_ops.core.etcd.messages import parse_key_value
 from ccobs_ops.core.storage import ObjectStore, md5_hex
 from ccobs_ops.inventory import Store
 from ccobs_ops.lab.kubernetes_keys import keys

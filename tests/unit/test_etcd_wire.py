@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccobs_ops.core.etcd.client import block_of_revision, everything_below, parse_key_value
+from ccobs_ops.core.etcd.messages import block_of_revision, everything_below, parse_key_value
 from ccobs_ops.core.etcd.wire import WireError, block, fields, integer, signed, varint
 
 

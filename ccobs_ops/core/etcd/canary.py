@@ -17,7 +17,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from ccobs_ops.core.errors import OpsError
-from ccobs_ops.core.etcd.client import EtcdClient, KeyValue, everything_below
+from ccobs_ops.core.etcd.client import EtcdClient
+from ccobs_ops.core.etcd.messages import KeyValue, everything_below
 from ccobs_ops.core.ledger import Canary, Event, Ledger
 
 LOST = "canaries_lost"

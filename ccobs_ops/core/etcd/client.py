@@ -10,10 +10,9 @@ import contextlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
-from ccobs_ops.core.errors import OpsError, UnknownError
+from ccobs_ops.core.errors import OpsError
 from ccobs_ops.core.etcd.access import (
     Alarm,
     Block,
@@ -24,8 +23,9 @@ from ccobs_ops.core.etcd.access import (
     MemberStatus,
     RefusedByAuthError,
 )
+from ccobs_ops.core.etcd.messages import Message, Read, Watched, block_of_revision, member, parse_key_value
 from ccobs_ops.core.etcd.tls import Tls, diagnose
-from ccobs_ops.core.etcd.wire import Value, block, fields, integer, signed
+from ccobs_ops.core.etcd.wire import block, fields, integer
 
 ALARMS = {1: "NOSPACE", 2: "CORRUPT"}
 _OPTIONS = (
@@ -40,37 +40,6 @@ _OPTIONS = (
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class KeyValue:
-    """One key as the store has it: revisions of its creation and last change, how often it was written, its lease."""
-
-    key: bytes
-    value: bytes
-    create_revision: int
-    mod_revision: int
-    version: int
-    lease: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Read:
-    """What a range gave: `revision` is the store's at that moment, `count` all keys in the range."""
-
-    revision: int
-    count: int
-    kvs: tuple[KeyValue, ...]
-    more: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Watched:
-    """The first word of a watch: `compact_revision` is set where its start was compacted away, else 0."""
-
-    canceled: bool
-    compact_revision: int
-    reason: str
 
 
 class EtcdClient:
@@ -103,8 +72,8 @@ class EtcdClient:
 
     def status(self) -> MemberStatus:
         """The member's status."""
-        answer = _Message(self._call("Maintenance/Status", b""))
-        header = _Message(answer.bytes(1))
+        answer = Message(self._call("Maintenance/Status", b""))
+        header = Message(answer.bytes(1))
         return MemberStatus(
             endpoint=self.endpoint,
             cluster_id=header.number(1),
@@ -124,13 +93,13 @@ class EtcdClient:
 
     def members(self) -> tuple[Member, ...]:
         """The cluster's members as this one knows them, also without a quorum."""
-        answer = _Message(self._call("Cluster/MemberList", b""))
-        return tuple(_member(_Message(each)) for each in answer.all(2))
+        answer = Message(self._call("Cluster/MemberList", b""))
+        return tuple(member(Message(each)) for each in answer.all(2))
 
     def alarms(self) -> tuple[Alarm, ...]:
         """The alarms that are on."""
-        answer = _Message(self._call("Maintenance/Alarm", b""))
-        found = [_Message(each) for each in answer.all(2)]
+        answer = Message(self._call("Maintenance/Alarm", b""))
+        found = [Message(each) for each in answer.all(2)]
         return tuple(Alarm(each.number(1), ALARMS.get(each.int(2), str(each.int(2)))) for each in found)
 
     def set_alarm(self, member_id: int, kind: int, *, on: bool) -> None:
@@ -139,7 +108,7 @@ class EtcdClient:
 
     def hash_kv(self, revision: int, *, timeout: float | None = None) -> KvHash:
         """HashKV at `revision`: of all keys, values and revisions up to it. Raises CompactedError."""
-        answer = _Message(self._call("Maintenance/HashKV", integer(1, revision), timeout=timeout))
+        answer = Message(self._call("Maintenance/HashKV", integer(1, revision), timeout=timeout))
         return KvHash(answer.int(2), revision, answer.int(3))
 
     def defragment(self, timeout: float) -> None:
@@ -195,22 +164,22 @@ class EtcdClient:
             + integer(8, keys_only)
             + integer(9, count_only)
         )
-        answer = _Message(self._call("KV/Range", request, timeout=timeout))
-        kvs = tuple(_key_value(each) for each in answer.all(2))
-        return Read(_Message(answer.bytes(1)).int(3), answer.int(4), kvs, bool(answer.int(3)))
+        answer = Message(self._call("KV/Range", request, timeout=timeout))
+        kvs = tuple(parse_key_value(each) for each in answer.all(2))
+        return Read(Message(answer.bytes(1)).int(3), answer.int(4), kvs, bool(answer.int(3)))
 
     def put(self, key: bytes, value: bytes, *, lease: int = 0, timeout: float | None = None) -> int:
         """Write one key; returns the revision that it was written at."""
         answer = self._call("KV/Put", block(1, key) + block(2, value) + integer(3, lease), timeout=timeout)
-        return _Message(_Message(answer).bytes(1)).int(3)
+        return Message(Message(answer).bytes(1)).int(3)
 
     def put_if(self, key: bytes, value: bytes, *, mod_revision: int) -> int | None:
         """Write `key` if its last change is still `mod_revision` (0: it is not there); its new revision, or None."""
         # Compare: 1 result (EQUAL 0), 2 target (MOD 2), 3 key, 6 mod_revision
         unchanged = integer(2, 2) + block(3, key) + block_of_revision(mod_revision)
         write = block(2, block(1, key) + block(2, value))
-        answer = _Message(self._call("KV/Txn", block(1, unchanged) + block(2, write)))
-        return _Message(answer.bytes(1)).int(3) if answer.int(2) else None
+        answer = Message(self._call("KV/Txn", block(1, unchanged) + block(2, write)))
+        return Message(answer.bytes(1)).int(3) if answer.int(2) else None
 
     def put_many(self, pairs: list[tuple[bytes, bytes | None]]) -> int:
         """Write keys (None deletes) in one transaction; returns its revision. At most 128 keys, each once."""
@@ -221,11 +190,11 @@ class EtcdClient:
             for key, value in pairs
         ]
         answer = self._call("KV/Txn", b"".join(operations))
-        return _Message(_Message(answer).bytes(1)).int(3)
+        return Message(Message(answer).bytes(1)).int(3)
 
     def delete(self, key: bytes, end: bytes = b"") -> int:
         """Delete a key or a range; returns how many there were."""
-        return _Message(self._call("KV/DeleteRange", block(1, key) + block(2, end))).int(2)
+        return Message(self._call("KV/DeleteRange", block(1, key) + block(2, end))).int(2)
 
     def compact(self, revision: int, *, physical: bool = True) -> None:
         """Forget what was overwritten before `revision`; with `physical` return when it is out of the file."""
@@ -240,7 +209,7 @@ class EtcdClient:
         canceled, compact, reason = False, 0, ""
         with self._translated():
             for number, message in enumerate(call):
-                answer = _Message(message)
+                answer = Message(message)
                 canceled, compact = bool(answer.int(4)), answer.int(5)
                 reason = str(answer.bytes(6), "utf-8", "replace")
                 if canceled or number == 1 or answer.all(11):
@@ -263,7 +232,7 @@ class EtcdClient:
             request = block(1, self._user.encode()) + block(2, (self._password or "").encode())
             with self._translated():
                 answer = self._method("unary_unary", "Auth/Authenticate")(request, timeout=self._timeout)
-            self._token = _Message(answer).text(2)
+            self._token = Message(answer).text(2)
         return [("token", self._token)]
 
     def _method(self, kind: str, name: str) -> Any:
@@ -354,74 +323,6 @@ _HINTS = {
 }
 
 
-def block_of_revision(revision: int) -> bytes:
-    """Compare.mod_revision, which is a member of a oneof and so written also when it is 0."""
-    return integer(6, revision) or bytes((6 << 3, 0))
-
-
-class _Message:
-    """A parsed message: the last value of a field, or all of them."""
-
-    def __init__(self, data: bytes | memoryview) -> None:
-        self._fields: dict[int, list[Value]] = {}
-        for number, value in fields(data):
-            self._fields.setdefault(number, []).append(value)
-
-    def int(self, field: int) -> int:
-        return signed(self.number(field))
-
-    def number(self, field: int) -> int:
-        found = self._fields.get(field)
-        return value if found and isinstance(value := found[-1], int) else 0
-
-    def bytes(self, field: int) -> memoryview:
-        found = self._fields.get(field)
-        return value if found and isinstance(value := found[-1], memoryview) else memoryview(b"")
-
-    def text(self, field: int) -> str:
-        return str(self.bytes(field), "utf-8", "replace")
-
-    def all(self, field: int) -> list[memoryview]:
-        return [value for value in self._fields.get(field, ()) if isinstance(value, memoryview)]
-
-
-def _member(message: _Message) -> Member:
-    return Member(
-        message.number(1),
-        message.text(2),
-        tuple(str(each, "utf-8") for each in message.all(3)),
-        tuple(str(each, "utf-8") for each in message.all(4)),
-        bool(message.int(5)),
-    )
-
-
-def parse_key_value(data: bytes | memoryview) -> KeyValue:
-    """An mvccpb.KeyValue: what a range gives, and what the file holds for each revision. Raises WireError."""
-    message = _Message(memoryview(data))
-    return KeyValue(
-        bytes(message.bytes(1)),
-        bytes(message.bytes(5)),
-        message.int(2),
-        message.int(3),
-        message.int(4),
-        message.int(6),
-    )
-
-
-_key_value = parse_key_value
-
-
 def _short(text: str) -> str:
     told = " ".join(text.split())
     return told[:200] or "no reason given"
-
-
-def everything_below(prefix: bytes) -> bytes:
-    """The end of the range that holds every key that begins with `prefix`."""
-    for position in range(len(prefix) - 1, -1, -1):
-        if prefix[position] < 0xFF:
-            return prefix[:position] + bytes([prefix[position] + 1])
-    return b"\x00"
-
-
-__all__ = ["EtcdClient", "KeyValue", "Read", "UnknownError", "Watched", "everything_below", "parse_key_value"]

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Self
 
 from ccobs_ops.core.errors import OpsError, UsageError
 from ccobs_ops.core.etcd.access import Alarm, Block, EndpointError, KvHash, MemberStatus, Unreachable, View
-from ccobs_ops.core.etcd.client import EtcdClient, everything_below
+from ccobs_ops.core.etcd.client import EtcdClient
+from ccobs_ops.core.etcd.messages import everything_below
 from ccobs_ops.core.etcd.tls import Tls
 
 if TYPE_CHECKING:

@@ -11,10 +11,11 @@ from ccobs_ops.core.errors import OpsError
 from ccobs_ops.core.etcd import canary as canaries
 from ccobs_ops.core.etcd.access import CompactedError, KvHash
 from ccobs_ops.core.etcd.boltdb import BoltFile
-from ccobs_ops.core.etcd.client import EtcdClient, parse_key_value
+from ccobs_ops.core.etcd.client import EtcdClient
 from ccobs_ops.core.etcd.cluster import EtcdCluster
 from ccobs_ops.core.etcd.copy import FAILOVER_SECONDS, Copy
 from ccobs_ops.core.etcd.layout import Entry
+from ccobs_ops.core.etcd.messages import parse_key_value
 from ccobs_ops.core.etcd.objects import ROOT, Survey, after, count_resources
 from ccobs_ops.core.exercise import Recorder, Severity, failed, passed, rfc3339, unknown
 from ccobs_ops.core.units import format_duration, format_seconds
