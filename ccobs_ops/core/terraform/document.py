@@ -13,16 +13,13 @@ from typing import Any
 
 from ccobs_ops.core.errors import UnknownError
 from ccobs_ops.core.terraform.change import Unread
-from ccobs_ops.core.terraform.equal import Leaf, differences, mark_of, written
-from ccobs_ops.core.terraform.plan import Check, Difference, Entry, Held, PlanDocument, Top, without_indexes
+from ccobs_ops.core.terraform.equal import differences
+from ccobs_ops.core.terraform.masked import IDENTITY, Raw, held, shown, text_or_none, texts
+from ccobs_ops.core.terraform.plan import Check, PlanDocument
 from ccobs_ops.core.terraform.rules import kept, vocabulary
-from ccobs_ops.core.terraform.sensitive import Drawn, Veil, at, either, marked
+from ccobs_ops.core.terraform.sensitive import Drawn, Veil, either
 from ccobs_ops.core.terraform.stream import walk
 
-IDENTITY = (
-    "id", "arn", "name", "bucket", "identifier", "cluster_identifier", "key_id", "role", "vault_name", "region",
-    "path",
-)  # fmt: skip
 ACTIONS = frozenset({"no-op", "create", "read", "update", "delete", "forget", "open", "close", "renew"})
 
 
@@ -45,24 +42,11 @@ def read_plans(paths: Sequence[Path]) -> tuple[PlanDocument, ...]:
 
 
 @dataclass(slots=True)
-class _Raw:
-    """An entry as it stands in the document, with secrets: never leaves this module."""
-
-    fields: dict[str, Any]
-    actions: tuple[str, ...]
-    leaves: tuple[Leaf, ...]
-    before: Mapping[str, Any]
-    after: Mapping[str, Any]
-    unknown: Any
-    mark: Any
-
-
-@dataclass(slots=True)
 class _Reader:
     veil: Veil
     top: dict[str, Any] = field(default_factory=dict)
-    drift: list[_Raw] = field(default_factory=list)
-    changes: list[_Raw] = field(default_factory=list)
+    drift: list[Raw] = field(default_factory=list)
+    changes: list[Raw] = field(default_factory=list)
     deferred: list[str] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
     held: list[tuple[str, str, dict[str, Any], Any]] = field(default_factory=list)
@@ -120,7 +104,7 @@ class _Reader:
             case _:
                 pass
 
-    def _entry(self, value: Any, into: list[_Raw]) -> None:
+    def _entry(self, value: Any, into: list[Raw]) -> None:
         change = value.get("change") if isinstance(value, Mapping) else None
         address = value.get("address") if isinstance(value, Mapping) else None
         if not isinstance(change, Mapping) or not isinstance(address, str):
@@ -138,7 +122,7 @@ class _Reader:
             return
         before, after = _object(change.get("before")), _object(change.get("after"))
         unknown = change.get("after_unknown")
-        raw = _Raw(dict(value), tuple(actions), (), before, after, unknown, mark)
+        raw = Raw(dict(value), tuple(actions), (), before, after, unknown, mark)
         raw.fields.pop("change")
         raw.fields["importing"] = isinstance(change.get("importing"), Mapping)
         if actions not in (["delete"], ["forget"]) and (into is self.drift or actions != ["no-op"]):
@@ -148,7 +132,7 @@ class _Reader:
         if raw.leaves or actions != ["no-op"] or moved or raw.fields["importing"]:
             into.append(raw)
 
-    def _trim(self, raw: _Raw) -> None:
+    def _trim(self, raw: Raw) -> None:
         """Let go of what does not differ: that is most of a document."""
         tops = {str(leaf.where[0]) for leaf in raw.leaves if leaf.where}
         wanted = tops.union(IDENTITY)
@@ -217,11 +201,11 @@ class _Reader:
     def texts(self) -> Iterator[str]:
         """Every text that may be shown."""
         for raw in (*self.drift, *self.changes):
-            yield from _texts((raw.before, raw.after, raw.fields))
+            yield from texts((raw.before, raw.after, raw.fields))
         for check in self.checks:
             yield from (check.address, *check.problems)
         for address, _, values, _ in self.held:
-            yield from _texts((address, values))
+            yield from texts((address, values))
         yield from self.deferred
         yield from (one.subject for one in self.unread)
 
@@ -230,8 +214,8 @@ class _Reader:
         return PlanDocument(
             format_version=drawn.text(str(self.top.get("format_version"))),
             terraform_version=drawn.text(str(self.top.get("terraform_version", ""))),
-            drift=tuple(self._shown(raw, drawn) for raw in self.drift),
-            changes=tuple(self._shown(raw, drawn) for raw in self.changes),
+            drift=tuple(shown(raw, drawn, self.configured) for raw in self.drift),
+            changes=tuple(shown(raw, drawn, self.configured) for raw in self.changes),
             deferred=tuple(drawn.index(address) for address in self.deferred),
             checks=tuple(
                 Check(
@@ -241,34 +225,13 @@ class _Reader:
                 )
                 for each in self.checks
             ),
-            held=tuple(_held(each, drawn) for each in self.held),
+            held=tuple(held(each, drawn) for each in self.held),
             managed=self.managed,
             errored=_flag(self.top.get("errored")),
             complete=_flag(self.top.get("complete")),
             applyable=_flag(self.top.get("applyable")),
-            timestamp=_string(self.top.get("timestamp")),
+            timestamp=text_or_none(self.top.get("timestamp")),
             unread=tuple(Unread(each.code, drawn.index(each.subject), each.message) for each in self.unread),
-        )
-
-    def _shown(self, raw: _Raw, drawn: Drawn) -> Entry:
-        fields = raw.fields
-        address = str(fields["address"])
-        previous, deposed = _string(fields.get("previous_address")), _string(fields.get("deposed"))
-        return Entry(
-            address=drawn.index(address),
-            mode="managed",
-            type=_string(fields.get("type")) or _type_of(address),
-            name=_string(fields.get("name")) or "",
-            provider=_string(fields.get("provider_name")) or "",
-            actions=raw.actions,
-            previous_address=None if previous is None else drawn.index(previous),
-            deposed=deposed,
-            reason=_string(fields.get("action_reason")),
-            importing=bool(fields.get("importing")),
-            differences=tuple(_difference(leaf, raw, drawn) for leaf in raw.leaves),
-            tops=tuple(_tops(raw, drawn)),
-            identity=tuple(_identity(raw, drawn)),
-            configured=self.configured.get(without_indexes(address)),
         )
 
 
@@ -310,73 +273,8 @@ def _object(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {"value": value}
 
 
-def _string(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
-
-
 def _flag(value: Any) -> bool | None:
     return value if isinstance(value, bool) else None
-
-
-def _type_of(address: str) -> str:
-    """The resource type that an address names: the last word but one of its last part."""
-    return ["", *without_indexes(address).split(".")][-2]
-
-
-def _difference(leaf: Leaf, raw: _Raw, drawn: Drawn) -> Difference:
-    where = tuple(
-        drawn.key(step) if index and isinstance(step, str) else step for index, step in enumerate(leaf.where)
-    )
-    hidden = at(raw.mark, leaf.where)
-    return Difference(
-        path=written(where),
-        top=str(leaf.where[0]) if leaf.where else "",
-        before=drawn.value(leaf.before, _below(raw.mark, leaf.where)),
-        after=drawn.value(leaf.after, _below(raw.mark, leaf.where)),
-        sensitive=hidden,
-        after_unknown=leaf.after_unknown,
-        reordered=leaf.reordered,
-        before_mark=mark_of(leaf.before),
-        after_mark=None if leaf.after_unknown else mark_of(leaf.after),
-    )
-
-
-def _below(mark: Any, where: Sequence[str | int]) -> Any:
-    """What `mark` says of the value at `where`: True where it says so of a value around it."""
-    for step in where:
-        if isinstance(mark, Mapping) and isinstance(step, str):
-            mark = mark.get(step)
-        elif isinstance(mark, list) and isinstance(step, int):
-            mark = mark[step] if step < len(mark) else None
-        else:
-            return True if marked(mark) else None
-    return mark
-
-
-def _tops(raw: _Raw, drawn: Drawn) -> Iterator[Top]:
-    marks: Mapping[str, Any] = raw.mark if isinstance(raw.mark, Mapping) else {}
-    for name in dict.fromkeys(str(leaf.where[0]) for leaf in raw.leaves if leaf.where):
-        mark = marks.get(name) if isinstance(raw.mark, Mapping) else (True if marked(raw.mark) else None)
-        yield Top(
-            name,
-            drawn.value(raw.before.get(name), mark),
-            drawn.value(raw.after.get(name), mark),
-            sensitive=marked(mark),
-            after_unknown=any(leaf.after_unknown for leaf in raw.leaves if leaf.where[:1] == (name,)),
-        )
-
-
-def _identity(raw: _Raw, drawn: Drawn) -> Iterator[tuple[str, str]]:
-    for name in IDENTITY:
-        value = raw.after.get(name) or raw.before.get(name)
-        if isinstance(value, str) and value and not at(raw.mark, (name,)):
-            yield name, drawn.text(value)
-
-
-def _held(raw: tuple[str, str, dict[str, Any], Any], drawn: Drawn) -> Held:
-    address, kind, values, mark = raw
-    shown = drawn.value(values, mark)
-    return Held(drawn.index(address), kind, tuple(shown.items()) if isinstance(shown, dict) else ())
 
 
 def _checks(value: Any) -> Iterator[Check]:
@@ -399,16 +297,3 @@ def _checks(value: Any) -> Iterator[Check]:
                 for each in (problems if isinstance(problems, list) else ())
             ),
         )
-
-
-def _texts(value: Any) -> Iterator[str]:
-    """Every text in a value, and every number as text."""
-    if isinstance(value, Mapping):
-        for key, each in value.items():
-            yield str(key)
-            yield from _texts(each)
-    elif isinstance(value, list | tuple):
-        for each in value:
-            yield from _texts(each)
-    elif isinstance(value, str):
-        yield value
