@@ -8,19 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from itertools import pairwise
-from math import inf, isfinite
+from math import inf
 from typing import Any
 
 from ccobs_ops.core.terraform import iam_policy, scope
 from ccobs_ops.core.terraform.change import Direction
-from ccobs_ops.core.terraform.equal import blank, canonical, equal_unordered, pairs
+from ccobs_ops.core.terraform.equal import blank, canonical, equal_unordered
 from ccobs_ops.core.terraform.rules import Rule, fits
+from ccobs_ops.core.terraform.values import (
+    Path_,
+    amount,
+    interval_hours,
+    is_on,
+    members,
+    number,
+    shown,
+    tracks,
+)
 
-Path_ = tuple[str, ...]
 Tags = Mapping[str, frozenset[str]]
-_ON = frozenset({"true", "enabled", "enable", "on", "active", "1", "yes"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,93 +54,19 @@ def turn(rule: Rule, before: Any, after: Any, path: Path_, tags: Tags) -> Turn |
     if whole is not None:
         return whole(rule, before, after, path, tags)
     one = _EACH[rule.weaker]
-    turns = [found for old, new in _tracks(before, after, path) if (found := one(rule, old, new)) is not None]
+    turns = [found for old, new in tracks(before, after, path) if (found := one(rule, old, new)) is not None]
     return next((each for each in turns if each.direction is Direction.WEAKENS), turns[0] if turns else None)
-
-
-def _tracks(before: Any, after: Any, path: Path_) -> Iterator[tuple[Any, Any]]:
-    """What stands at `path` before and after, block by block. Where one of several blocks came or went there is nothing
-    to compare; that is another rule's business.
-    """
-    if isinstance(before, list) or isinstance(after, list):
-        old, new = _list(before), _list(after)
-        if not path and not all(isinstance(each, Mapping) for each in (*old, *new)):
-            yield before, after
-            return
-        several = max(len(old), len(new)) > 1
-        for one, other in pairs(_blocks(old), _blocks(new)):
-            if not several or (one is not None and other is not None):
-                yield from _tracks(
-                    None if one is None else old[one], None if other is None else new[other], path
-                )
-    elif path:
-        yield from _tracks(_step(before, path[0]), _step(after, path[0]), path[1:])
-    else:
-        yield before, after
-
-
-def _blocks(values: list[Any]) -> list[Any]:
-    return [each if isinstance(each, Mapping) else {"value": each} for each in values]
-
-
-def _list(value: Any) -> list[Any]:
-    return [] if value is None else value if isinstance(value, list) else [value]
-
-
-def _step(value: Any, name: str) -> Any:
-    return value.get(name) if isinstance(value, Mapping) else None
-
-
-def members(value: Any, path: Path_) -> list[Any]:
-    """Everything that stands at `path`, through all lists, what is blank left out."""
-    if isinstance(value, list):
-        return [found for each in value for found in members(each, path)]
-    if path:
-        return members(_step(value, path[0]), path[1:])
-    return [] if blank(value) else [value]
 
 
 def _weaker(is_weaker: bool) -> Direction:
     return Direction.WEAKENS if is_weaker else Direction.STRENGTHENS
 
 
-def shown(value: Any) -> str:
-    """A value in a sentence."""
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    if blank(value):
-        return "nothing"
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key}={shown(each)}" for key, each in value.items() if not blank(each))[:200]
-    if isinstance(value, list):
-        return ", ".join(shown(each) for each in value)[:200]
-    return str(value)[:200]
-
-
 # ---------------------------------------------------------------- one value
 
 
-def _number(value: Any) -> float | None:
-    if isinstance(value, bool):
-        return None
-    try:
-        return float(value)
-    except (TypeError, ValueError, OverflowError):
-        return None
-
-
-def amount(value: float, unit: str | None) -> str:
-    """An amount with its unit: `35 d`, `no limit`."""
-    if not isfinite(value):
-        return "no limit"
-    short = {"days": " d", "hours": " h", "minutes": " min", "seconds": " s", "GiB": " GiB"}.get(
-        unit or "", ""
-    )
-    return f"{value:g}{short}"
-
-
 def _measured(rule: Rule, value: Any) -> float | None:
-    found = rule.unset if blank(value) else _number(value)
+    found = rule.unset if blank(value) else number(value)
     return inf if found is not None and found == rule.forever else found
 
 
@@ -161,13 +93,6 @@ def _lowered(rule: Rule, before: Any, after: Any) -> Turn | None:
 
 def _raised(rule: Rule, before: Any, after: Any) -> Turn | None:
     return _compared(rule, before, after, -1)
-
-
-def is_on(value: Any) -> bool:
-    """Whether a switch is on, in any of the ways in which providers write that."""
-    if isinstance(value, list):
-        return any(is_on(each) for each in value)
-    return value is True or str(value).lower() in _ON
 
 
 def _switched(before: Any, after: Any, *, off_is_weaker: bool) -> Turn | None:
@@ -224,7 +149,7 @@ def _exchanged(rule: Rule, before: Any, after: Any) -> Turn | None:
 
 def _sum(rule: Rule, before: Any, after: Any, path: Path_, tags: Tags) -> Turn | None:
     if not rule.plus:
-        turns = [each for old, new in _tracks(before, after, path) if (each := _lowered(rule, old, new))]
+        turns = [each for old, new in tracks(before, after, path) if (each := _lowered(rule, old, new))]
         return next(
             (each for each in turns if each.direction is Direction.WEAKENS), turns[0] if turns else None
         )
@@ -232,10 +157,10 @@ def _sum(rule: Rule, before: Any, after: Any, path: Path_, tags: Tags) -> Turn |
 
     def total(value: Any) -> float:
         found = [
-            factor * number
+            factor * read
             for below, factor in terms
             for each in members(value, below)
-            if (number := _number(each)) is not None
+            if (read := number(each)) is not None
         ]
         return sum(found) if found else (rule.unset or 0.0)
 
@@ -316,7 +241,7 @@ def _selects(key: str, found: Mapping[str, Any], tags: Tags) -> bool:
 
 def _rarer(rule: Rule, before: Any, after: Any, path: Path_, tags: Tags) -> Turn | None:
     turns: list[Turn] = []
-    for old, new in _tracks(before, after, path):
+    for old, new in tracks(before, after, path):
         if old == new or blank(old):
             continue
         was, now = interval_hours(old), interval_hours(new)
@@ -325,28 +250,6 @@ def _rarer(rule: Rule, before: Any, after: Any, path: Path_, tags: Tags) -> Turn
         elif was != now:
             turns.append(Turn(_weaker(now > was), amount(was, "hours"), amount(now, "hours"), was, now))
     return next((each for each in turns if each.direction is Direction.WEAKENS), turns[0] if turns else None)
-
-
-def interval_hours(schedule: Any) -> float | None:
-    """The longest time between two runs of `rate(…)` or `cron(…)`, in hours; None if it cannot be told."""
-    from croniter import croniter  # noqa: PLC0415 - costs start-up time where no schedule changed
-
-    text = str(schedule).strip()
-    name, _, rest = text.partition("(")
-    words = rest.rstrip(")").split()
-    if name == "rate" and len(words) == 2:
-        factor = {"minute": 1 / 60, "hour": 1.0, "day": 24.0, "week": 168.0}.get(words[1].rstrip("s"))
-        count = _number(words[0])
-        return None if factor is None or count is None else round(count * factor, 4)
-    if name != "cron" or len(words) not in (5, 6):
-        return None
-    line = " ".join(words[:5]).replace("?", "*")
-    try:
-        times = croniter(line, datetime(2026, 1, 1, tzinfo=UTC))
-        moments = [times.get_next(float) for _ in range(40)]
-    except (ValueError, KeyError, AttributeError, TypeError):
-        return None
-    return round(max(late - early for early, late in pairwise(moments)) / 3600, 4)
 
 
 def _expires_sooner(rule: Rule, before: Any, after: Any, path: Path_, tags: Tags) -> Turn | None:
@@ -366,7 +269,7 @@ def _replicates_less(rule: Rule, before: Any, after: Any, path: Path_, tags: Tag
 
 
 def _policies(before: Any, after: Any, path: Path_) -> Iterator[iam_policy.PolicyChange | None]:
-    for old, new in _tracks(before, after, path):
+    for old, new in tracks(before, after, path):
         if not equal_unordered(old, new):
             yield iam_policy.compare(old, new)
 

@@ -9,10 +9,11 @@ from typing import Any
 from ccobs_ops.core.exercise import Severity
 from ccobs_ops.core.redaction import MASK
 from ccobs_ops.core.terraform.change import Direction, Impact, Objective
-from ccobs_ops.core.terraform.direction import Tags, Turn, is_on, members, turn
+from ccobs_ops.core.terraform.direction import Tags, Turn, turn
 from ccobs_ops.core.terraform.equal import written
 from ccobs_ops.core.terraform.plan import Difference, Entry, Held, Top, pattern_of
 from ccobs_ops.core.terraform.rules import SELECTORS, ImpactRules, Rule, load_rules
+from ccobs_ops.core.terraform.values import is_on, members
 
 __all__ = ["ImpactRules", "judge", "load_rules", "selection_tags"]
 

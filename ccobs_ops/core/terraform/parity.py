@@ -12,10 +12,10 @@ from typing import Any
 
 from ccobs_ops.core.exercise import Finding, Severity
 from ccobs_ops.core.redaction import MASK
-from ccobs_ops.core.terraform.direction import is_on, members, shown
 from ccobs_ops.core.terraform.equal import blank, canonical, equal_unordered
 from ccobs_ops.core.terraform.plan import Held, PlanDocument
 from ccobs_ops.core.terraform.rules import ImpactRules, ParityRole, load_rules
+from ccobs_ops.core.terraform.values import is_on, members, shown
 
 ROLE_TAGS = ("role", "Role", "ccobs:role")
 _SIZES = ("nano", "micro", "small", "medium", "large", "xlarge")
