@@ -7,6 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ccobs_ops.core.terraform.document import read_plan
+from ccobs_ops.core.terraform.plan import PlanDocument
+
+SECRET = "s3cr&t-<hunter>-2"
 AWS = "registry.terraform.io/hashicorp/aws"
 
 
@@ -73,3 +77,13 @@ def write(path: Path, plan: Any) -> Path:
     """`plan` as a file."""
     path.write_text(json.dumps(plan), encoding="utf-8")
     return path
+
+
+def read(tmp_path: Path, plan: Any) -> PlanDocument:
+    """The plan, written and read back."""
+    return read_plan(write(tmp_path / "plan.json", plan))
+
+
+def shown(plan: PlanDocument) -> str:
+    """All that anybody could see of it."""
+    return repr(plan)
