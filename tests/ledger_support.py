@@ -1,4 +1,4 @@
-"""Ledgers for tests: the URL of one that does not exist yet, on SQLite and on a real PostgreSQL."""
+"""Ledgers for tests: one that does not exist yet, on SQLite and on a real PostgreSQL, and what is written into it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,18 @@ import socket
 import tempfile
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
+from ccobs_ops.core.exercise import Claim, Exercise, Finding, Phase, Severity, Verdict
+from ccobs_ops.core.ledger import Canary, Ledger
 from ccobs_ops.core.process import User, run, spawn
+
+NOON = datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=UTC)
+TARGET = "postgres/observatory"
 
 
 @pytest.fixture(scope="session")
@@ -69,3 +75,38 @@ def database(sockets: str) -> str:
             time.sleep(0.1)
     admin.dispose()
     return f"postgresql://postgres@/{name}?host={sockets}"
+
+
+@pytest.fixture
+def ledger(url: str) -> Iterator[Ledger]:
+    with Ledger.open(url) as opened:
+        yield opened
+
+
+def exercise(
+    number: int,
+    verdict: Verdict = Verdict.PASSED,
+    *,
+    at: datetime | None = None,
+    target: str = TARGET,
+    capability: str = "validation",
+) -> Exercise:
+    finished = at or NOON + timedelta(seconds=number)
+    return Exercise(
+        id=f"x-{number:06d}",
+        target=target,
+        capability=capability,
+        verdict=verdict,
+        reason=f"reason {number}, ✓ ü \x00",
+        started_at=finished - timedelta(seconds=2, microseconds=1),
+        finished_at=finished,
+        claims=(Claim("exact", verdict, "seen"),),
+        phases=(Phase("fetch", 1.5, 7), Phase("ready", 0.25)),
+        measurements={"rto_seconds": 1.75},
+        findings=(Finding("wal_gap", Severity.CRITICAL, "A3", "missing", "look"),),
+        details={"backup": "b-1", "n": [1, None]},
+    )
+
+
+def canary(seq: int, *, target: str = TARGET, at: datetime | None = None) -> Canary:
+    return Canary(target, seq, 1, at or NOON + timedelta(seconds=seq), 2**62 + seq, 2**62 + seq + 9)

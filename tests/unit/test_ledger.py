@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sqlite3
 import stat
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -20,46 +17,12 @@ import sqlalchemy as sa
 
 from ccobs_ops.core import ledger_engine, ledger_schema
 from ccobs_ops.core.errors import UsageError
-from ccobs_ops.core.exercise import Claim, Exercise, Finding, Phase, Severity, Verdict
+from ccobs_ops.core.exercise import Exercise, Verdict
 from ccobs_ops.core.ledger import Beat, Canary, Event, Ledger, LedgerError
 from ccobs_ops.inventory_load import loads
-from tests.ledger_support import server, url
+from tests.ledger_support import NOON, TARGET, canary, exercise, ledger, server, url
 
-__all__ = ["server", "url"]
-
-NOON = datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=UTC)
-TARGET = "postgres/observatory"
-
-
-@pytest.fixture
-def ledger(url: str) -> Iterator[Ledger]:
-    with Ledger.open(url) as opened:
-        yield opened
-
-
-def exercise(
-    number: int,
-    verdict: Verdict = Verdict.PASSED,
-    *,
-    at: datetime | None = None,
-    target: str = TARGET,
-    capability: str = "validation",
-) -> Exercise:
-    finished = at or NOON + timedelta(seconds=number)
-    return Exercise(
-        id=f"x-{number:06d}",
-        target=target,
-        capability=capability,
-        verdict=verdict,
-        reason=f"reason {number}, ✓ ü \x00",
-        started_at=finished - timedelta(seconds=2, microseconds=1),
-        finished_at=finished,
-        claims=(Claim("exact", verdict, "seen"),),
-        phases=(Phase("fetch", 1.5, 7), Phase("ready", 0.25)),
-        measurements={"rto_seconds": 1.75},
-        findings=(Finding("wal_gap", Severity.CRITICAL, "A3", "missing", "look"),),
-        details={"backup": "b-1", "n": [1, None]},
-    )
+__all__ = ["ledger", "server", "url"]
 
 
 def ids(found: list[Exercise]) -> list[str]:
@@ -140,10 +103,6 @@ def test_the_streak_begins_after_the_last_failure(ledger: Ledger) -> None:
     assert ledger.streak(TARGET, "validation") == 0
 
 
-def canary(seq: int, *, target: str = TARGET, at: datetime | None = None) -> Canary:
-    return Canary(target, seq, 1, at or NOON + timedelta(seconds=seq), 2**62 + seq, 2**62 + seq + 9)
-
-
 def test_canaries(ledger: Ledger) -> None:
     assert ledger.last_canary(TARGET) is None
     for seq in (3, 1, 2, 10):
@@ -203,120 +162,6 @@ def test_the_last_sign_of_life(ledger: Ledger) -> None:
     assert ledger.heartbeat(TARGET, "wal") == Beat(
         TARGET, "wal", NOON + timedelta(seconds=1), {"segment": "A4"}
     )
-
-
-WRITER = """
-import sys
-from datetime import timedelta
-sys.path.insert(0, sys.argv[1])
-from test_ledger import canary, exercise, NOON, TARGET
-from ccobs_ops.core.ledger import Event, Ledger
-url, number = sys.argv[2], int(sys.argv[3])
-with Ledger.open(url) as ledger:
-    for n in range(50):
-        unique = number * 50 + n
-        ledger.record(exercise(unique))
-        ledger.record_canary(canary(unique))
-        ledger.beat(TARGET, f"writer{number}", NOON + timedelta(seconds=n), {})
-"""
-
-
-def writer(url: str, number: int) -> subprocess.Popen[bytes]:
-    here = Path(__file__).parent
-    return subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(here), url, str(number)],
-        cwd=here.parents[1],
-        env={**os.environ, "PYTHONPATH": str(here.parents[1])},
-    )
-
-
-def test_eight_processes_open_it_first_and_write_at_once(url: str) -> None:
-    processes = [writer(url, number) for number in range(8)]
-    try:
-        assert [process.wait(120) for process in processes] == [0] * 8
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-    with Ledger.open(url) as ledger:
-        assert {each.id for each in ledger.exercises(limit=1000)} == {f"x-{n:06d}" for n in range(400)}
-        assert [each.seq for each in ledger.canaries(TARGET)] == list(range(400))
-        for number in range(8):
-            beat = ledger.heartbeat(TARGET, f"writer{number}")
-            assert beat is not None
-            assert beat.at == NOON + timedelta(seconds=49)
-
-
-OPENER = """
-import sys
-import alembic.command, alembic.config
-from ccobs_ops.core import ledger_engine
-from ccobs_ops.core.ledger import Ledger
-look = ledger_engine._revision
-def look_and_wait(connection):
-    found = look(connection)
-    ledger_engine._revision = look
-    print("no schema" if found is None else found, flush=True)
-    sys.stdin.readline()
-    return found
-ledger_engine._revision = look_and_wait
-Ledger.open(sys.argv[1]).close()
-"""
-
-
-def test_first_openers_at_the_same_instant(url: str) -> None:
-    """All have seen that there is no schema, and wait for the word, so that they meet in the migration."""
-    root = Path(__file__).parents[2]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    processes = [
-        subprocess.Popen([sys.executable, "-c", OPENER, url], cwd=root, text=True, **pipes)  # type: ignore[call-overload]
-        for _ in range(6)
-    ]
-    try:
-        for process in processes:
-            assert process.stdout.readline() == "no schema\n"
-        for process in processes:
-            process.stdin.write("\n")
-            process.stdin.flush()
-        told = [process.communicate(timeout=60)[1] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-    assert [process.returncode for process in processes] == [0] * 6, told
-    with Ledger.open(url) as ledger:
-        ledger.record(exercise(1))
-
-
-def test_a_writer_that_is_killed_leaves_whole_rows(url: str) -> None:
-    Ledger.open(url).close()
-    process = writer(url, 0)
-    with Ledger.open(url) as ledger:
-        until = time.monotonic() + 60
-        while len(ledger.canaries(TARGET)) < 10:
-            assert time.monotonic() < until
-            time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        found = [each.seq for each in ledger.canaries(TARGET)]
-        assert found == list(range(len(found)))
-        assert len(ledger.exercises(limit=1000)) in (len(found), len(found) + 1)
-        ledger.record(exercise(999_999))
-        assert ledger.find("x-999999") == [exercise(999_999)]
-
-
-def test_many_threads_share_one_ledger(ledger: Ledger) -> None:
-    threads = [
-        threading.Thread(
-            target=lambda first=first: [ledger.record(exercise(n)) for n in range(first, first + 10)]
-        )
-        for first in range(0, 80, 10)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert len(ledger.exercises(limit=1000)) == 80
 
 
 def test_a_ledger_that_is_up_to_date_opens_without_alembic(url: str) -> None:
@@ -425,13 +270,13 @@ def test_the_inventory_says_where_it_is(tmp_path: Path, monkeypatch: pytest.Monk
     text = "version: 1\nenvironment: lab\n"
     monkeypatch.setenv("LEDGER_URL", f"sqlite:///{tmp_path}/by-env.db")
     monkeypatch.chdir("/")
-    for ledger, file in (
+    for line, file in (
         ("", "ledger.db"),
         ("ledger: sqlite:///below/l.db\n", "below/l.db"),
         (f"ledger: sqlite:///{tmp_path}/absolute.db\n", "absolute.db"),
         ("ledger: env:LEDGER_URL\n", "by-env.db"),
     ):
-        Ledger.of(loads(text + ledger, tmp_path / "inventory.yaml")).close()
+        Ledger.of(loads(text + line, tmp_path / "inventory.yaml")).close()
         assert (tmp_path / file).stat().st_size > 0
 
 
