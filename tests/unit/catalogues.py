@@ -5,10 +5,15 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from ccobs_ops.core.archive import Part
+from ccobs_ops.core.postgres.archive import Archive, Segment
 from ccobs_ops.core.postgres.layout import Entry, manifest_key
+from ccobs_ops.core.postgres.wal import segment_name
+from ccobs_ops.core.storage import ObjectStore
+from ccobs_ops.inventory import Store
 
 MIDNIGHT = datetime(2026, 11, 23, tzinfo=UTC)
 SEGMENT = 16 * 1024 * 1024
+ARCHIVE = Archive(ObjectStore(None, Store(bucket="backups"), "us"), "postgres/x/")
 
 
 def entry(
@@ -38,3 +43,14 @@ def entry(
         manifest=Part(manifest_key(name), 1, 1, "0" * 32),
         parts=(),
     )
+
+
+def at(hours: float) -> datetime:
+    """So many hours after midnight."""
+    return MIDNIGHT + timedelta(hours=hours)
+
+
+def segments(numbers: range, timeline: int = 1) -> dict[str, Segment]:
+    """Finished WAL segments of a listing, by name."""
+    names = [segment_name(timeline, number, SEGMENT) for number in numbers]
+    return {name: Segment(name, f"wal/{name}", "0" * 32) for name in names}
