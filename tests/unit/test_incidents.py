@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -12,26 +12,12 @@ import sqlalchemy as sa
 
 from ccobs_ops.core import incidents, ledger_chain
 from ccobs_ops.core import ledger_schema as schema
-from ccobs_ops.core.exercise import Exercise, Severity, Verdict
-from ccobs_ops.core.incident import Incident, State, Transition
+from ccobs_ops.core.exercise import Exercise, Verdict
+from ccobs_ops.core.incident import State, Transition
 from ccobs_ops.core.ledger import Event, Ledger
+from tests.alerts_support import NOON, incident
 
-NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
-OPEN = Incident(
-    id="I1",
-    target="postgres/observatory",
-    capability="validation",
-    claim="exact",
-    kind=Verdict.FAILED,
-    state=State.OPEN,
-    severity=Severity.CRITICAL,
-    reason="3 canaries are missing",
-    hint="see the runbook",
-    occurred_at=NOON - timedelta(minutes=5),
-    occurred_from="canary",
-    detected_at=NOON,
-    opened_by="E1",
-)
+OPEN = incident(hint="see the runbook", occurred_from="canary")
 
 
 @pytest.fixture

