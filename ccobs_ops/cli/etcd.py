@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -139,10 +140,7 @@ def restore(
         )
 
     with answering(json):
-        from ccobs_ops.core.units import parse_moment
-
-        _one_of(latest=latest, snapshot=snapshot, at=at, required=True)
-        moment = parsed("--at", at, parse_moment)
+        moment = _moment(latest=latest, snapshot=snapshot, at=at, required=True)
     return exercise_target(ctx, "etcd", name, bring_back, json=json, emergency=True)
 
 
@@ -182,10 +180,7 @@ def drill(
         )
 
     with answering(json):
-        from ccobs_ops.core.units import parse_moment
-
-        _one_of(latest=latest, snapshot=snapshot, at=at, required=False)
-        moment = parsed("--at", at, parse_moment)
+        moment = _moment(latest=latest, snapshot=snapshot, at=at, required=False)
     return exercise_target(ctx, "etcd", name, prove, json=json)
 
 
@@ -221,10 +216,7 @@ def material(
         )
 
     with answering(json):
-        from ccobs_ops.core.units import parse_moment
-
-        _one_of(latest=False, snapshot=snapshot, at=at, required=False)
-        moment = parsed("--at", at, parse_moment)
+        moment = _moment(latest=False, snapshot=snapshot, at=at, required=False)
     return exercise_target(ctx, "etcd", name, bring_back, json=json, emergency=True)
 
 
@@ -282,6 +274,10 @@ def agent(ctx: typer.Context, name: Name = None) -> int:
     return 0
 
 
-def _one_of(*, latest: bool, snapshot: str | None, at: str | None, required: bool) -> None:
+def _moment(*, latest: bool, snapshot: str | None, at: str | None, required: bool) -> datetime | None:
+    """What `at` says. Raises UsageError when more than one option says which snapshot, or none where one is `required`."""
+    from ccobs_ops.core.units import parse_moment
+
     options = {"--latest": latest, "--snapshot": snapshot is not None, "--at": at is not None}
     one_of(options, missing="nothing says which snapshot", required=required)
+    return parsed("--at", at, parse_moment)

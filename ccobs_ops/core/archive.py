@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import zstandard
 
 from ccobs_ops.core.errors import DamagedError
-from ccobs_ops.core.exercise import Finding, Severity
+from ccobs_ops.core.exercise import Claim, Finding, Severity, failed, passed
+from ccobs_ops.core.units import format_seconds
 
 if TYPE_CHECKING:
     from ccobs_ops.core.guard import Permit
@@ -31,6 +32,20 @@ class Part:
     def row(self) -> list[str | int]:
         """The part as a catalogue entry has it."""
         return [self.key, self.bytes, self.raw_bytes, self.md5]
+
+
+class Sized(Protocol):
+    """A catalogue entry: how much it holds, before compression and as stored."""
+
+    @property
+    def raw_bytes(self) -> int:
+        """Before compression."""
+        ...
+
+    @property
+    def stored_bytes(self) -> int:
+        """As stored."""
+        ...
 
 
 class StoredArchive:
@@ -87,3 +102,21 @@ def compress(data: bytes | bytearray | memoryview, level: int) -> bytes:
 def critical(error: DamagedError) -> Finding:
     """The finding that a DamagedError stands for."""
     return Finding(error.code, Severity.CRITICAL, error.subject, error.message, error.hint)
+
+
+def amounts(entry: Sized, seconds: float) -> dict[str, float]:
+    """The measurements of a backup that was stored within `seconds`."""
+    return {
+        "backup_duration_seconds": seconds,
+        "raw_bytes": float(entry.raw_bytes),
+        "stored_bytes": float(entry.stored_bytes),
+        "compression_ratio": entry.raw_bytes / max(entry.stored_bytes, 1),
+        "bytes_per_second": entry.raw_bytes / max(seconds, 1e-9),
+    }
+
+
+def in_time(seconds: float, promised: timedelta) -> Claim:
+    """The claim that a backup was taken within what its target promises."""
+    limit = promised.total_seconds()
+    told = f"took {format_seconds(seconds)}, promised within {format_seconds(limit)}"
+    return passed("in_time", told) if seconds <= limit else failed("in_time", told)

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from queue import SimpleQueue
 
-from ccobs_ops.core.archive import Part, compress
+from ccobs_ops.core.archive import Part, amounts, compress, in_time
 from ccobs_ops.core.attempt import attempt
 from ccobs_ops.core.context import Context
 from ccobs_ops.core.errors import DamagedError, OpsError, UnknownError
@@ -285,12 +285,7 @@ def _replace(entry: Entry, **changes: object) -> Entry:
 def _account(ctx: Context, rec: Recorder, cluster: EtcdCluster, entry: Entry) -> str:
     seconds = (ctx.clock() - rec.started_at).total_seconds()
     keys = entry.counts.get("", 0)
-    rec.measurements |= {
-        "backup_duration_seconds": seconds,
-        "raw_bytes": float(entry.raw_bytes),
-        "stored_bytes": float(entry.stored_bytes),
-        "compression_ratio": entry.raw_bytes / max(entry.stored_bytes, 1),
-        "bytes_per_second": entry.raw_bytes / max(seconds, 1e-9),
+    rec.measurements |= amounts(entry, seconds) | {
         "keys": float(keys),
         "revision": float(entry.revision),
     }
@@ -309,9 +304,7 @@ def _account(ctx: Context, rec: Recorder, cluster: EtcdCluster, entry: Entry) ->
     size = f"{format_bytes(entry.raw_bytes)} stored as {format_bytes(entry.stored_bytes)}"
     summary = f"snapshot {entry.id} of revision {entry.revision} from {entry.member}: {size} in {format_seconds(seconds)}"
     rec.claim(passed("complete", f"{summary}, trailer right, {len(entry.parts)} parts listed"))
-    limit = cluster.config.objectives.backup_duration.total_seconds()
-    told = f"took {format_seconds(seconds)}, promised within {format_seconds(limit)}"
-    rec.claim(passed("in_time", told) if seconds <= limit else failed("in_time", told))
+    rec.claim(in_time(seconds, cluster.config.objectives.backup_duration))
     return summary
 
 

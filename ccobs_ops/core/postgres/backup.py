@@ -13,11 +13,11 @@ import tarfile
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ccobs_ops.core.archive import Part, compress
+from ccobs_ops.core.archive import Part, amounts, compress, in_time
 from ccobs_ops.core.attempt import attempt
 from ccobs_ops.core.context import Context
 from ccobs_ops.core.errors import OpsError, UnknownError
-from ccobs_ops.core.exercise import Exercise, Recorder, Severity, failed, passed
+from ccobs_ops.core.exercise import Exercise, Recorder, Severity, passed
 from ccobs_ops.core.folders import only_one
 from ccobs_ops.core.guard import permit
 from ccobs_ops.core.postgres import layout
@@ -114,13 +114,7 @@ def _back_up(
 
 def _account(ctx: Context, rec: Recorder, cluster: Cluster, entry: Entry) -> str:
     seconds = (ctx.clock() - rec.started_at).total_seconds()
-    rec.measurements |= {
-        "backup_duration_seconds": seconds,
-        "raw_bytes": float(entry.raw_bytes),
-        "stored_bytes": float(entry.stored_bytes),
-        "compression_ratio": entry.raw_bytes / max(entry.stored_bytes, 1),
-        "bytes_per_second": entry.raw_bytes / max(seconds, 1e-9),
-    }
+    rec.measurements |= amounts(entry, seconds)
     rec.details |= {
         "backup_id": entry.id,
         "parent": entry.parent,
@@ -133,9 +127,7 @@ def _account(ctx: Context, rec: Recorder, cluster: Cluster, entry: Entry) -> str
     size = f"{format_bytes(entry.raw_bytes)} stored as {format_bytes(entry.stored_bytes)}"
     summary = f"backup {entry.id}: {size} in {format_seconds(seconds)}"
     rec.claim(passed("complete", f"{summary}, {len(entry.parts)} parts and manifest listed, WAL archived"))
-    limit = cluster.config.objectives.backup_duration.total_seconds()
-    told = f"took {format_seconds(seconds)}, promised within {format_seconds(limit)}"
-    rec.claim(passed("in_time", told) if seconds <= limit else failed("in_time", told))
+    rec.claim(in_time(seconds, cluster.config.objectives.backup_duration))
     return summary
 
 
