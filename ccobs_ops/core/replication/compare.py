@@ -64,7 +64,11 @@ def compare(
             from ccobs_ops.core.replication.exports import compare_exports  # noqa: PLC0415
 
             return compare_exports(ctx, rec, name, prefix=prefix)
-        return _Comparison(ctx, rec, name, pair, pair.prefix + prefix, rate).run(resume=resume)
+        comparison = _Comparison(ctx, rec, name, pair, pair.prefix + prefix, rate)
+        try:
+            return comparison.run(resume=resume)
+        finally:
+            comparison.tell_throttled()
 
     place = private(report.folder(ctx.inventory, name))
     busy = f"replication/{name} is being compared already"
@@ -275,9 +279,12 @@ class _Comparison:
             "retries": float(sum(side.retries for side in sides)),
         }
         rec.details["prefix"] = self.prefix
-        for side in sides:
+
+    def tell_throttled(self) -> None:
+        """Whether a store asked to slow down, also where that is why it could not be compared."""
+        for side in (self.source, self.replica):
             if side.throttle.throttled:
-                rec.find(
+                self.rec.find(
                     "throttled",
                     Severity.INFO,
                     side.store,
