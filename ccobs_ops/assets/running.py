@@ -6,6 +6,7 @@ import dagster as dg
 from pydantic import Field
 
 from ccobs_ops.assets.reporting import failures_for_people, transient
+from ccobs_ops.core.errors import BusyError
 from ccobs_ops.core.exercise import Exercise
 
 RETRY_AFTER_SECONDS = 20.0
@@ -21,14 +22,26 @@ class Asked(dg.Config):
 def run_exercise(
     context: dg.AssetExecutionContext, config: Asked, run: Callable[[], Exercise], retry_after: float
 ) -> Exercise:
-    """What `run` gives. Raises dg.RetryRequested, once, `retry_after` seconds later, when only something was out of reach."""
+    """What `run` gives. Raises dg.RetryRequested, once, `retry_after` seconds later, when only something was out of reach,
+    or another process was doing the same.
+    """
     if config.operator or config.reason:
         context.log.info(
             f"launched by {config.operator or 'nobody named'}: {config.reason or 'no reason given'}"
         )
+    first = context.retry_number == 0
     with failures_for_people():
-        exercise = run()
-    if transient(exercise) and context.retry_number == 0:
-        context.log.warning(f"{exercise.reason}; trying once more in {retry_after:.0f} s")
-        raise dg.RetryRequested(max_retries=1, seconds_to_wait=retry_after)
+        try:
+            exercise = run()
+        except BusyError as error:
+            if not first:
+                raise
+            raise _again(context, error.message, retry_after) from None
+    if transient(exercise) and first:
+        raise _again(context, exercise.reason, retry_after)
     return exercise
+
+
+def _again(context: dg.AssetExecutionContext, why: str, seconds: float) -> dg.RetryRequested:
+    context.log.warning(f"{why}; trying once more in {seconds:.0f} s")
+    return dg.RetryRequested(max_retries=1, seconds_to_wait=seconds)

@@ -38,12 +38,18 @@ def verify(
     What was changed, removed, reordered or slipped in is named. Changes nothing.
     """
     from ccobs_ops.cli import output
+    from ccobs_ops.core.evidence import files as files_of_evidence
     from ccobs_ops.core.evidence import keys
     from ccobs_ops.core.evidence.verify import verify as run
     from ccobs_ops.core.evidence.verify import verify_files
 
     paths = files or []
     with answering(json):
+        if absent := [str(path) for path in paths if not files_of_evidence.known(path)]:
+            raise UsageError(
+                f"no such file: {', '.join(absent)}",
+                hint="name documents of evidence or their envelopes (.dsse.json)",
+            )
         public = keys.read_public(key) if key is not None else None
         if offline:
             if public is None or not paths:

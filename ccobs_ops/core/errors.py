@@ -27,6 +27,10 @@ class UsageError(OpsError):
     exit_status = 2
 
 
+class BusyError(OpsError):
+    """Another process does the same thing at this moment: nothing was started, and nothing is known to be wrong."""
+
+
 class UnknownError(OpsError):
     """Something could not be looked at (a server is down, a page is unreadable): the verdict is UNKNOWN.
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ccobs_ops.core.errors import OpsError, UnknownError
+from ccobs_ops.core.errors import BusyError, UnknownError
 
 
 def private(folder: Path) -> Path:
@@ -24,7 +24,7 @@ def private(folder: Path) -> Path:
 
 @contextmanager
 def only_one(path: Path, message: str, *, hint: str) -> Iterator[None]:
-    """Hold the lock file `path` for the length of the block; raises OpsError(message) when another process holds it.
+    """Hold the lock file `path` for the length of the block; raises BusyError(message) when another process holds it.
 
     The kernel lets go of it when its holder dies, however that happens.
     """
@@ -33,7 +33,7 @@ def only_one(path: Path, message: str, *, hint: str) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise OpsError(message, hint=hint) from None
+            raise BusyError(message, hint=hint) from None
         yield
 
 

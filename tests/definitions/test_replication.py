@@ -12,6 +12,7 @@ import dagster as dg
 import pytest
 
 from ccobs_ops.assets.replication import Core, difference_table, lag_plot, replication_assets
+from ccobs_ops.core.errors import BusyError
 from ccobs_ops.core.exercise import Claim, Exercise, Finding, Severity, Verdict, conclude
 from ccobs_ops.inventory import Inventory
 from ccobs_ops.inventory_load import loads
@@ -166,6 +167,28 @@ def test_a_comparison_materializes_only_a_whole_copy(
         "compare",
         {"name": "backups", "prefix": "", "hash_sample": None, "resume": False},
     )
+
+
+@pytest.mark.parametrize("busy", [1, 2])
+def test_while_another_process_compares_it_waits_and_asks_once_more(
+    inventory: Inventory, inventory_file: Path, instance: dg.DagsterInstance, busy: int
+) -> None:
+    stub, turns = Stub({"compare": exercise("comparison", COMPARED)}), iter(range(9))
+
+    def compare(*arguments: Any, **options: Any) -> Exercise:
+        if next(turns) < busy:
+            raise BusyError("replication/backups is being compared already", hint="wait for it to end")
+        return stub.take("compare")(*arguments, **options)
+
+    core = Core(compare, stub.take("measure"), stub.part, stub.take("validate"))
+    definitions = dg.Definitions(
+        assets=replication_assets(inventory, core=core, retry_after=0.01),
+        jobs=replication_jobs(inventory),
+        resources={"core_context": CoreResource(inventory=str(inventory_file))},
+    )
+    result = Estate(stub, definitions, instance).run("replication_comparison")
+    assert result.success is (busy == 1)
+    assert next(turns) == 2
 
 
 def test_a_part_of_a_pair_never_materializes_the_whole(estate: Estate) -> None:

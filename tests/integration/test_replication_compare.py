@@ -267,6 +267,14 @@ def test_a_store_that_throttles_is_asked_less(tmp_path: Path) -> None:
     assert int(told.message.rpartition("at least ")[2].split()[0]) < 16
 
 
+def test_what_is_unknown_because_a_store_throttles_says_so(tmp_path: Path) -> None:
+    with paired(tmp_path, rows(100), rows(100)) as pair:
+        pair.trouble.fail, pair.trouble.status = 1.0, 503
+        exercise = pair.compare()
+    assert exercise.verdict is Verdict.UNKNOWN
+    assert {"throttled", "not_checked"} <= {each.code for each in exercise.findings}
+
+
 @pytest.mark.parametrize("which", ["source", "replica"])
 def test_a_side_that_is_down_is_unknown_never_all_missing(tmp_path: Path, which: str) -> None:
     store = {"source": "us", "replica": "eu"}[which]

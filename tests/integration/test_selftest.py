@@ -10,7 +10,7 @@ import pytest
 
 from ccobs_ops.core import incidents
 from ccobs_ops.core.context import Context
-from ccobs_ops.core.errors import UsageError
+from ccobs_ops.core.errors import OpsError, UsageError
 from ccobs_ops.core.exercise import Verdict
 from ccobs_ops.core.ledger import Ledger
 from ccobs_ops.core.postgres.backup import back_up
@@ -81,3 +81,14 @@ def test_a_fault_that_is_not_there_is_refused(estate: tuple[Lab, Context]) -> No
     lab, ctx = estate
     with pytest.raises(UsageError, match="no-such-fault"):
         selftest(ctx, lab, faults=["no-such-fault"])
+
+
+def test_what_another_fault_has_taken_away_cannot_be_damaged_and_says_so(estate: tuple[Lab, Context]) -> None:
+    lab, _ = estate
+    lab.break_("store-down")
+    try:
+        with pytest.raises(OpsError, match="cannot be reached"):
+            lab.break_("drift-untag", at="terraform/production")
+        assert [each.fault for each in active(lab)] == ["store-down"]
+    finally:
+        lab.heal()

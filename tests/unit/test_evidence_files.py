@@ -282,6 +282,13 @@ def test_an_auditor_needs_no_inventory(here: Path, capsys: pytest.CaptureFixture
     assert (status, "--offline" in told["error"]["message"]) == (2, True)
 
 
+def test_a_name_that_is_no_file_is_wrong_usage_and_no_verdict(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, told = answered(capsys, "evidence", "verify", "nothing.html", str(here))
+    assert (status, told["error"]["message"]) == (2, f"no such file: nothing.html, {here}")
+
+
 def test_without_a_key_nothing_is_signed_and_it_says_how_to_make_one(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -58,13 +58,13 @@ def drill(
         )
 
     def body(rec: Recorder) -> str:
-        lock = private(ctx.inventory.state / "drill") / f"{planned.name}.lock"
-        with only_one(lock, f"{planned.target} is running already", hint="wait for it to end"):
-            if planned.config.approval and (waits := _approved(ctx, rec, planned, asked)):
-                return waits
-            return _Drill(ctx, rec, planned, asked).run()
+        if planned.config.approval and (waits := _approved(ctx, rec, planned, asked)):
+            return waits
+        return _Drill(ctx, rec, planned, asked).run()
 
-    return attempt(ctx, planned.target, CAPABILITY, "finished", body)
+    lock = private(ctx.inventory.state / "drill") / f"{planned.name}.lock"
+    with only_one(lock, f"{planned.target} is running already", hint="wait for it to end"):
+        return attempt(ctx, planned.target, CAPABILITY, "finished", body)
 
 
 def _approved(ctx: Context, rec: Recorder, planned: DrillPlan, asked: Asked) -> str:

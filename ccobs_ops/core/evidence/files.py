@@ -34,12 +34,17 @@ def folder(inventory: Inventory) -> Path:
     return inventory.state / "evidence"
 
 
+def known(path: Path) -> bool:
+    """Whether there is a file `path`, or at least its envelope."""
+    return path.is_file() or _envelope(path).is_file()
+
+
 def check(path: Path, key: PublicKey) -> Checked:
     """Check the document `path` by the envelope beside it, or the envelope `path` and the documents that it is about.
 
     UNKNOWN where one of the two is not there.
     """
-    envelope = path if path.name.endswith(SUFFIX) else path.with_name(path.name + SUFFIX)
+    envelope = _envelope(path)
     try:
         found = statement.opened(dsse.loads(_read(envelope), subject=envelope.name), key)
         documents = dict(found.subjects)
@@ -96,6 +101,10 @@ def write(path: Path, data: bytes) -> Path:
 def _envelopes(place: Path) -> Iterator[Path]:
     if place.is_dir():
         yield from sorted(place.glob(f"*{SUFFIX}"))[-MOST_ENVELOPES:]
+
+
+def _envelope(path: Path) -> Path:
+    return path if path.name.endswith(SUFFIX) else path.with_name(path.name + SUFFIX)
 
 
 def _read(path: Path) -> bytes:

@@ -52,7 +52,7 @@ def compare(
 
     `prefix` narrows it further than the inventory's; `hash_sample` (0 to 1) replaces the inventory's; `resume` goes on
     where an interrupted comparison of the same pair and prefix stopped. Claims `complete`, `content` and `no_extra`.
-    The differences are kept by `report.write`.
+    The differences are kept by `report.write`. Raises BusyError, and records nothing, while another process compares it.
     """
     pair = ctx.inventory.replication[name]
     if hash_sample is not None and not 0 <= hash_sample <= 1:
@@ -60,17 +60,20 @@ def compare(
     rate = pair.hash_sample if hash_sample is None else hash_sample
 
     def body(rec: Recorder) -> str:
-        place = private(report.folder(ctx.inventory, name))
-        with only_one(
-            place / "lock", f"replication/{name} is being compared already", hint="wait for it to end"
-        ):
-            if pair.mode == "inventory":
-                from ccobs_ops.core.replication.exports import compare_exports  # noqa: PLC0415
+        if pair.mode == "inventory":
+            from ccobs_ops.core.replication.exports import compare_exports  # noqa: PLC0415
 
-                return compare_exports(ctx, rec, name, prefix=prefix)
-            return _Comparison(ctx, rec, name, pair, pair.prefix + prefix, rate).run(resume=resume)
+            return compare_exports(ctx, rec, name, prefix=prefix)
+        comparison = _Comparison(ctx, rec, name, pair, pair.prefix + prefix, rate)
+        try:
+            return comparison.run(resume=resume)
+        finally:
+            comparison.tell_throttled()
 
-    return attempt(ctx, f"replication/{name}", PART if prefix else CAPABILITY, "complete", body)
+    place = private(report.folder(ctx.inventory, name))
+    busy = f"replication/{name} is being compared already"
+    with only_one(place / "lock", busy, hint="wait for it to end"):
+        return attempt(ctx, f"replication/{name}", PART if prefix else CAPABILITY, "complete", body)
 
 
 class _Comparison:
@@ -276,9 +279,12 @@ class _Comparison:
             "retries": float(sum(side.retries for side in sides)),
         }
         rec.details["prefix"] = self.prefix
-        for side in sides:
+
+    def tell_throttled(self) -> None:
+        """Whether a store asked to slow down, also where that is why it could not be compared."""
+        for side in (self.source, self.replica):
             if side.throttle.throttled:
-                rec.find(
+                self.rec.find(
                     "throttled",
                     Severity.INFO,
                     side.store,

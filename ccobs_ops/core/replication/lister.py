@@ -59,6 +59,8 @@ class Lister:
         credentials = self.config.read_only or self.config.credentials
         self._session = session(self.config, credentials, inventory.path.parent)
         self.client: Any = client_of(self._session, self.config)
+        self._once: Any = None
+        self._making = threading.Lock()
         self.throttle = Throttle(concurrency, timer=timer)
         self.order = Order.BYTES
         self.requests = self.retries = 0
@@ -155,7 +157,49 @@ class Lister:
                     f"{self.where} (store {self.store!r}) could not be listed: {problem}, {attempt} times",
                     hint="see whether the store's endpoint answers from this host; then repeat with --resume",
                 )
-            self._sleep(min(0.1 * 2 ** (attempt - 1), _LONGEST_PAUSE) * (0.5 + self._random.random()))
+            self._pause(attempt)
+
+    def call(self, operation: str, **request: Any) -> dict[str, Any]:
+        """What the boto3 method `operation` answers about an object: asked again as often as the store's `attempts`, and
+        while the store asks to slow down for as long as for a page. Raises what boto3 raises.
+        """
+        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+
+        ask = getattr(self._asked_once(), operation)
+        began, attempt = self._timer(), 0
+        while True:
+            attempt += 1
+            slow = False
+            try:
+                with self.throttle.slot():
+                    answer = ask(**request)
+            except ClientError as error:
+                status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+                code = str(error.response.get("Error", {}).get("Code", "")).encode()
+                slow = status in (429, 503) or any(word in code for word in _SLOW)
+                if slow:
+                    self.throttle.slow_down()
+                waited = not slow or self._timer() - began >= self._patience
+                if not (slow or status in _TRANSIENT) or (attempt >= self.config.attempts and waited):
+                    raise
+            except BotoCoreError:
+                if attempt >= self.config.attempts:
+                    raise
+            else:
+                self.throttle.answered()
+                return answer
+            self.retries += 1
+            self._pause(attempt)
+
+    def _asked_once(self) -> Any:
+        """A client that does not repeat by itself: what it would hide is what `throttle` counts."""
+        with self._making:
+            if self._once is None:
+                self._once = client_of(self._session, self.config.model_copy(update={"attempts": 1}))
+            return self._once
+
+    def _pause(self, attempt: int) -> None:
+        self._sleep(min(0.1 * 2 ** (attempt - 1), _LONGEST_PAUSE) * (0.5 + self._random.random()))
 
     def _patience_left(self, attempt: int) -> float:
         """Once a store has answered it is given longer to come back than one that never did."""

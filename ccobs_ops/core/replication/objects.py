@@ -35,7 +35,7 @@ def head(side: Lister, key: str, version_id: str = "") -> Head:
     if version_id:
         request["VersionId"] = version_id
     try:
-        answer = side.client.head_object(**request, ChecksumMode="ENABLED")
+        answer = side.call("head_object", **request, ChecksumMode="ENABLED")
     except ClientError as error:
         meta = error.response.get("ResponseMetadata", {})
         if meta.get("HTTPStatusCode") in (404, 405):
@@ -93,7 +93,7 @@ def tags(side: Lister, key: str) -> dict[str, str]:
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
 
     try:
-        answer = side.client.get_object_tagging(Bucket=side.config.bucket, Key=side.full(key))
+        answer = side.call("get_object_tagging", Bucket=side.config.bucket, Key=side.full(key))
     except (ClientError, BotoCoreError) as error:
         raise _unknown(side, key, error) from error
     return {each["Key"]: each["Value"] for each in answer["TagSet"]}
@@ -105,7 +105,7 @@ def versions(side: Lister, key: str) -> list[Seen]:
 
     full = side.full(key)
     try:
-        answer = side.client.list_object_versions(Bucket=side.config.bucket, Prefix=full, MaxKeys=100)
+        answer = side.call("list_object_versions", Bucket=side.config.bucket, Prefix=full, MaxKeys=100)
     except (ClientError, BotoCoreError):
         return []
     found = [
@@ -137,7 +137,7 @@ def digest(side: Lister, key: str) -> tuple[str, str]:
 
     found = hashlib.sha256()
     try:
-        answer: Any = side.client.get_object(Bucket=side.config.bucket, Key=side.full(key))
+        answer: Any = side.call("get_object", Bucket=side.config.bucket, Key=side.full(key))
         while block := answer["Body"].read(_BLOCK):
             found.update(block)
     except ClientError as error:

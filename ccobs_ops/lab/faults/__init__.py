@@ -19,6 +19,7 @@ from ccobs_ops.lab.plan import ETCD_MEMBERS, ETCD_TARGET, PAIRS, REGIONS, TARGET
 from ccobs_ops.lab.state import locked
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from ccobs_ops.lab.lab import Lab
@@ -134,7 +135,8 @@ def inject(lab: Lab, name: str, *, at: str | None = None, seed: int = 1) -> Dama
         folder.mkdir(mode=0o700)
         spoiled = frozenset(key for damage in earlier for key in damage.keys)
         try:
-            actions = fault.choose(Site(lab, target, Random(seed), folder, spoiled))
+            with _reached():
+                actions = fault.choose(Site(lab, target, Random(seed), folder, spoiled))
             damage = Damage(fault=name, target=target, seed=seed, at=datetime.now(UTC), actions=actions)
         except BaseException:
             shutil.rmtree(folder)
@@ -143,8 +145,9 @@ def inject(lab: Lab, name: str, *, at: str | None = None, seed: int = 1) -> Dama
         fresh.write_text(damage.model_dump_json(indent=2))
         fresh.replace(folder / "damage.json")
         on_record(lab, damage, "fault_injected")
-        for action in damage.actions:
-            action.apply(lab, folder)
+        with _reached():
+            for action in damage.actions:
+                action.apply(lab, folder)
         return damage
 
 
@@ -161,12 +164,27 @@ def heal(lab: Lab, name: str | None = None) -> tuple[Damage, ...]:
     with locked(lab.plan.faults):
         for damage in reversed(active(lab)):
             if name in (None, damage.fault):
-                for action in reversed(damage.actions):
-                    action.undo(lab, _folder(lab, damage.fault))
+                with _reached():
+                    for action in reversed(damage.actions):
+                        action.undo(lab, _folder(lab, damage.fault))
                 shutil.rmtree(_folder(lab, damage.fault))
                 on_record(lab, damage, "fault_healed")
                 healed.append(damage)
     return tuple(healed)
+
+
+@contextlib.contextmanager
+def _reached() -> Iterator[None]:
+    """Turn what boto3 says of a region that another fault has taken away into an OpsError."""
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+
+    try:
+        yield
+    except (BotoCoreError, ClientError) as error:
+        raise OpsError(
+            f"a region cannot be reached: {str(error).splitlines()[0]}",
+            hint="see what is broken already: ccobs-ops lab status",
+        ) from error
 
 
 def on_record(lab: Lab, damage: Damage, kind: str) -> None:

@@ -13,7 +13,7 @@ from pydantic import Field
 from ccobs_ops.lab.faults.buckets import DeleteBucket, ExtraBucket, SetRetention, SetTags, SetVersioning
 from ccobs_ops.lab.faults.step import KeptObject, Step
 from ccobs_ops.lab.faults.steps import CrashWhileSyncing, DropNewestVersion, PutObject, StartProxy
-from ccobs_ops.lab.faults.steps_etcd import RaiseAlarm
+from ccobs_ops.lab.faults.steps_etcd import MoveLeader, RaiseAlarm
 from ccobs_ops.lab.faults.steps_terraform import CrashProvider, ReplaceObject
 from ccobs_ops.lab.plan import write_private
 from ccobs_ops.lab.s3 import client
@@ -182,6 +182,7 @@ Action = Annotated[
     | CreateFile
     | ReplaceFile
     | RaiseAlarm
+    | MoveLeader
     | CrashProvider
     | ReplaceObject
     | SetVersioning
@@ -205,6 +206,7 @@ __all__ = [
     "DropNewestVersion",
     "FlipBit",
     "KeptObject",
+    "MoveLeader",
     "PutObject",
     "RaiseAlarm",
     "ReplaceFile",

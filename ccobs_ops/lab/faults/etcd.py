@@ -12,6 +12,7 @@ from ccobs_ops.lab.faults.actions import (
     DeleteObject,
     FlipBit,
     KeptObject,
+    MoveLeader,
     RaiseAlarm,
     ReplaceFile,
     RestartService,
@@ -65,14 +66,18 @@ def lagging(site: Site) -> tuple[Action, ...]:
     """One member is cut off from the others: they no longer trust its certificate, nor it theirs.
 
     It still answers clients, with what it had. etcd reads certificates anew for each connection; the other two are restarted
-    one after the other so that the connections there are end.
+    one after the other so that the connections there are end. Each has the other for a leader meanwhile: one that comes back
+    while the member cut off leads would find no leader, and one that follows it would elect no other.
     """
-    member = ETCD_MEMBERS[-1]
+    first, second, member = ETCD_MEMBERS
     _running(site, *ETCD_MEMBERS)
     stranger = issue(authority("somebody else"), member)
     return (
         *_replace(site, f"{member}_peer", stranger),
-        *(RestartService(service=name) for name in ETCD_MEMBERS[:-1]),
+        MoveLeader(member=second),
+        RestartService(service=first),
+        MoveLeader(member=first),
+        RestartService(service=second),
     )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from ccobs_ops.core.errors import OpsError
 from ccobs_ops.core.etcd.client import ALARMS
 from ccobs_ops.lab.faults.step import Step
 from ccobs_ops.lab.plan import ETCD_MEMBERS
@@ -12,6 +14,40 @@ from ccobs_ops.lab.services import etcd
 
 if TYPE_CHECKING:
     from ccobs_ops.lab.lab import Lab
+
+
+_ELECTION_SECONDS = 20.0
+
+
+class MoveLeader(Step):
+    """Have one member lead, whoever does now."""
+
+    kind: Literal["move_leader"] = "move_leader"
+    member: str
+
+    def describe(self) -> str:
+        """What this breaks, exactly."""
+        return f"made {self.member} the leader"
+
+    def apply(self, lab: Lab, folder: Path) -> None:
+        """Ask the one that leads now to hand over; a leader that is moved at that moment is asked again."""
+        deadline = time.monotonic() + _ELECTION_SECONDS
+        while True:
+            try:
+                with etcd.client(lab.plan, *ETCD_MEMBERS) as client:
+                    leader, names = client.status().leader, {each.id: each.name for each in client.members()}
+                if names[leader] == self.member:
+                    return
+                wanted = next(number for number, name in names.items() if name == self.member)
+                with etcd.client(lab.plan, names[leader]) as client:
+                    client.move_leader(wanted)
+            except OpsError:
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(0.2)
+
+    def undo(self, lab: Lab, folder: Path) -> None:
+        """Nothing: any member may lead."""
 
 
 class RaiseAlarm(Step):

@@ -6,10 +6,14 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
+from ccobs_ops.core.errors import BusyError
 from ccobs_ops.core.exercise import Exercise
 
 if TYPE_CHECKING:
     from ccobs_ops.core.context import Context
+
+
+BUSY_SECONDS = 300.0
 
 
 class Look(NamedTuple):
@@ -20,9 +24,19 @@ class Look(NamedTuple):
 
 
 def exercise(ctx: Context, look: Look) -> Exercise:
-    """Exercise `look`; it is in the ledger when this returns."""
+    """Exercise `look`; it is in the ledger when this returns. Waits while another process does the same.
+
+    Raises BusyError when that takes longer than `BUSY_SECONDS`.
+    """
     noun, _, name = look.target.partition("/")
-    return _LOOKS[noun, look.capability](ctx, name)
+    until = ctx.timer() + BUSY_SECONDS
+    while True:
+        try:
+            return _LOOKS[noun, look.capability](ctx, name)
+        except BusyError:
+            if ctx.timer() > until:
+                raise
+            ctx.sleep(0.5)
 
 
 def _window(ctx: Context, name: str) -> Exercise:

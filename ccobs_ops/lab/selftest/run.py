@@ -149,26 +149,25 @@ class _Test:
         for name, plans in (("singles", singles), ("pairs", both)):
             with self.rec.phase(name):
                 for plan in plans:
-                    one = self._round(plan, seed=seed + len(self.rounds))
+                    try:
+                        one = self._round(plan, seed=seed + len(self.rounds))
+                    except BaseException:
+                        self.lab.heal()
+                        raise
                     self.rounds.append(one)
                     self.tell(_line(len(self.rounds), total, one))
         conclude(self.rec, self.rounds)
         return ""
 
     def _round(self, plan: Sequence[Expectation], *, seed: int) -> Round:
-        seen: list[_Seen] = []
         since, began = self._head(), self.ctx.clock()
         names = tuple(each.fault for each in plan)
         looks = sorted({look for each in plan for look in each.looks})
-        for each in plan:
-            try:
-                seen.append(_Seen(each, self.lab.break_(each.fault, at=each.at or None, seed=seed)))
-            except OpsError as error:
-                self.lab.heal()
-                self._until_healthy(looks)
-                return Round(
-                    names, (), left_out=f"{each.fault} cannot be broken here: {error.message.splitlines()[0]}"
-                )
+        seen, problem = self._break(plan, looks, seed)
+        if not seen and len(plan) > 1:  # what is down cannot be damaged; damaged first, it can go down
+            seen, _ = self._break(plan[::-1], looks, seed)
+        if not seen:
+            return Round(names, (), left_out=problem)
         try:
             self._detect(seen, looks)
             fresh = list(self._moved(since).values())
@@ -195,6 +194,20 @@ class _Test:
             ),
             not_closed=(*(each.key for each in after.values() if each.is_open), *sick),
         )
+
+    def _break(
+        self, plan: Sequence[Expectation], looks: Sequence[Look], seed: int
+    ) -> tuple[list[_Seen], str]:
+        """Inject all of `plan` in this order, or none of it; then it is said why."""
+        seen: list[_Seen] = []
+        for each in plan:
+            try:
+                seen.append(_Seen(each, self.lab.break_(each.fault, at=each.at or None, seed=seed)))
+            except OpsError as error:
+                self.lab.heal()
+                self._until_healthy(looks)
+                return [], f"{each.fault} cannot be broken here: {error.message.splitlines()[0]}"
+        return seen, ""
 
     def _detect(self, seen: Sequence[_Seen], looks: Sequence[Look]) -> None:
         """Look until all are named; what is then hidden by the other is looked for with the other healed."""
