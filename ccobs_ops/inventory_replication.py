@@ -48,6 +48,7 @@ class ReplicationCanary(Model):
     size: Size = 1024
     timeout: Duration = timedelta(minutes=15)
     keep: Duration = timedelta(hours=1)
+    window: Duration = timedelta(hours=1)
 
 
 class Repair(Model):

@@ -265,6 +265,14 @@ def _replication(
         yield Violation(
             (*key, "mode"), message, "add `exports:` with source and replica", ((*key, "mode"), exports)
         )
+    if pair.canary.window < 10 * pair.canary.interval:
+        told = f"canary.window ({format_duration(pair.canary.window)}) holds fewer than ten canaries"
+        yield Violation(
+            (*key, "canary", "window"),
+            f"{told}, one every {format_duration(pair.canary.interval)}",
+            "raise canary.window, or lower canary.interval",
+            ((*key, "canary", "window"), (*key, "canary", "interval")),
+        )
     if pair.rpo < pair.canary.interval:
         told = f"rpo ({format_duration(pair.rpo)}) is shorter than canary.interval"
         yield Violation(

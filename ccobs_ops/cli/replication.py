@@ -106,7 +106,10 @@ def canary(
     ctx: typer.Context,
     name: Name = None,
     window: Annotated[
-        str | None, typer.Option(metavar="SPAN", help="Look at canaries of the last 1h (default), 24h, ….")
+        str | None,
+        typer.Option(
+            metavar="SPAN", help="Look at canaries of the last 1h, 24h, …. Default: the inventory's."
+        ),
     ] = None,
     wait: Annotated[
         str | None,
@@ -116,13 +119,13 @@ def canary(
 ) -> int:
     """How far the replica is behind, from canaries.
 
-    The lag of those of the last hour, against the RPO. Where no agent runs on this host, one canary is sent and watched for.
+    The lag of those of the last while, against the RPO. Where no agent runs on this host, one canary is sent and watched for.
     """
 
     def look(context: Context, target: str) -> Exercise:
-        from ccobs_ops.core.replication.lag import WINDOW, measure
+        from ccobs_ops.core.replication.lag import measure
 
-        return measure(context, target, window=span or WINDOW, wait=patience)
+        return measure(context, target, window=span, wait=patience)
 
     with answering(json):
         from ccobs_ops.core.units import parse_duration

@@ -126,7 +126,7 @@ def _pair(plan: Plan, name: str) -> dict[str, Any]:
         "rpo": "10s",
         "hash_sample": 0.05,
         "concurrency": 4,
-        "canary": {"interval": "5s", "timeout": "2m", "keep": "5m"},
+        "canary": {"interval": "5s", "timeout": "2m", "keep": "5m", "window": "1m"},
         "allow": ["repair"],
     }
     if "filer-sync" in plan.services:

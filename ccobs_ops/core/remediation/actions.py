@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _RESTART_SECONDS = 180.0
 _ALIVE_SECONDS = 90.0
 _POLL_SECONDS = 0.5
+_JUST_NOW = timedelta(minutes=5)
+"""What a lag is judged over before and after a repair: an outage that is over must not be there any more."""
 
 
 def allowed(inventory: Inventory, subject: str) -> frozenset[str]:
@@ -210,7 +212,8 @@ def _comparison(ctx: Context, name: str, incident: Incident) -> Exercise:
 def _lag(ctx: Context, name: str, _incident: Incident) -> Exercise:
     from ccobs_ops.core.replication.lag import measure  # noqa: PLC0415
 
-    return measure(ctx, name, window=timedelta(minutes=5))
+    window = min(ctx.inventory.replication[name].canary.window, _JUST_NOW)
+    return measure(ctx, name, window=window)
 
 
 def _drift(ctx: Context, name: str, _incident: Incident) -> Exercise:

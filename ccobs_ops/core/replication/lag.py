@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from ccobs_ops.inventory import Inventory
     from ccobs_ops.inventory_replication import ReplicationPair
 
-WINDOW = timedelta(hours=1)
 SHOWN_POINTS = 120
 _PATIENCE = 4
 """A canary is due every interval; so many intervals without one mean that nobody writes them."""
@@ -41,9 +40,9 @@ def agent_lock(inventory: Inventory, name: str) -> Path:
 
 
 def measure(
-    ctx: Context, name: str, *, window: timedelta = WINDOW, wait: timedelta | None = None
+    ctx: Context, name: str, *, window: timedelta | None = None, wait: timedelta | None = None
 ) -> Exercise:
-    """What the canaries of the last `window` say about the pair `name`; capability `canary`.
+    """What the canaries of the last `window` (default: the pair's) say about the pair `name`; capability `canary`.
 
     Where no agent runs on this host, one canary is sent and watched for here, for `wait` at most (default: RPO plus one
     interval, a minute at most). Raises LedgerError when the ledger fails; everything else becomes a verdict.
@@ -51,7 +50,7 @@ def measure(
     pair = ctx.inventory.replication[name]
 
     def body(rec: Recorder) -> str | None:
-        since = rec.started_at - window
+        since = rec.started_at - (window or pair.canary.window)
         with try_only_one(agent_lock(ctx.inventory, name)) as alone:
             if alone:
                 limit = wait or min(pair.rpo + pair.canary.interval, timedelta(minutes=1))
@@ -61,8 +60,9 @@ def measure(
     return attempt(ctx, target_of(name), "canary", "arriving", body)
 
 
-def look_back(ctx: Context, name: str, *, window: timedelta = WINDOW) -> Exercise:
+def look_back(ctx: Context, name: str) -> Exercise:
     """Like `measure`, but never sends anything: what the agent itself records when an RPO is broken or kept again."""
+    window = ctx.inventory.replication[name].canary.window
     return attempt(
         ctx,
         target_of(name),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from ccobs_ops.core.errors import BusyError
@@ -78,7 +77,7 @@ def _comparison(ctx: Context, name: str) -> Exercise:
 def _canary(ctx: Context, name: str) -> Exercise:
     from ccobs_ops.core.replication.lag import measure  # noqa: PLC0415
 
-    return measure(ctx, name, window=timedelta(minutes=1))
+    return measure(ctx, name)
 
 
 def _drift(ctx: Context, name: str) -> Exercise:
