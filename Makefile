@@ -39,7 +39,7 @@ demo: setup
 ui: setup
 	@$(BIN)/ccobs-ops demo --dir $(LAB) --ui --port $(UI_PORT)
 
-# in the order of the folders: what takes long (browser, integration) is begun first, and nothing of it is left for the end
+# files in the order that tests/conftest.py gives them
 test: setup
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS)
 

@@ -43,6 +43,32 @@ def make_lab(tmp_path: Path) -> Iterator[MakeLab]:
                 stack.callback(take_down_and_check, directory)
 
 
+LONG = (
+    "test_ui.py",
+    "test_dagster_loop.py",
+    "test_dagster_nightly.py",
+    "test_drills.py",
+    "test_lab.py",
+    "test_selftest.py",
+)
+"""Files that take minutes. Two of them at once are more than two cores like, and one must not be left for the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put files of real servers first and spread the long ones among them; workers take whole files, in this order."""
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    long = sorted((file for file in files if file.name in LONG), key=lambda file: LONG.index(file.name))
+    short = sorted(file for file in files if file.name not in LONG)
+    first = [file for file in short if file.parent.name in ("browser", "integration")]
+    gap = max(1, len(first) // max(1, len(long)))
+    order = [file for file in short if file not in first]
+    for number in reversed(range(max(len(long), -(-len(first) // gap)))):
+        order[:0] = [*long[number : number + 1], *first[number * gap : (number + 1) * gap]]
+    items[:] = [item for file in order for item in files[file]]
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     """An interrupted run ends its workers at once, with no time to take their labs down; that is done here."""
     factory: pytest.TempPathFactory | None = getattr(config, "_tmp_path_factory", None)
