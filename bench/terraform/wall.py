@@ -23,6 +23,7 @@ import yaml
 from ccobs_ops.core.process import environment
 from ccobs_ops.core.terraform.binary import Binary, find
 from ccobs_ops.lab.plan import MARK, Plan
+from ccobs_ops.lab.ports import Reserved
 from ccobs_ops.lab.terraform import estate
 
 RESOURCES = 5
@@ -90,7 +91,8 @@ def main(json_file: Path | None, *, many: int = MANY) -> int:
 
 def _measure(folder: Path, many: int) -> tuple[Wall, Wall]:
     binary = find("packaged", base=folder)
-    plan = Plan.make(folder, scale=1, seed=1, services=("terraform",))
+    with Reserved() as free:
+        plan = Plan.make(folder, scale=1, seed=1, services=("terraform",), free=free)
     estate.write(plan)
     env = environment(
         {
@@ -142,7 +144,8 @@ def _write_roots(folder: Path, names: list[str], binary: Binary, env: dict[str, 
 
 
 def _plan(folder: Path) -> Plan:
-    return Plan.make(folder, scale=1, seed=1, services=("terraform",))
+    with Reserved() as free:
+        return Plan.make(folder, scale=1, seed=1, services=("terraform",), free=free)
 
 
 def _by_hand(folder: Path, names: list[str], binary: Binary, env: dict[str, str]) -> None:

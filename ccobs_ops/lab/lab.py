@@ -16,6 +16,7 @@ from ccobs_ops.core.redaction import REDACT
 from ccobs_ops.lab import processes
 from ccobs_ops.lab.inventory_file import write_inventory
 from ccobs_ops.lab.plan import MARK, Plan
+from ccobs_ops.lab.ports import Reserved
 from ccobs_ops.lab.processes import Identity
 from ccobs_ops.lab.services import Service, named, select
 from ccobs_ops.lab.services import postgres as pg
@@ -89,15 +90,16 @@ class Lab:
                 lab._require_healthy()
                 return lab
             _require_free(path)
-            plan = Plan.make(path, scale=scale, seed=seed, services=tuple(service.name for service in chosen))
-            lab = cls(State(plan, {}))
-            lab._state.save()
-            try:
-                lab._start_everything(say)
-            except BaseException as error:
-                say(f"taking the lab down again: {type(error).__name__}")
-                lab._take_down(purge=False)
-                raise
+            names = tuple(service.name for service in chosen)
+            with Reserved() as free:
+                lab = cls(State(Plan.make(path, scale=scale, seed=seed, services=names, free=free), {}))
+                lab._state.save()
+                try:
+                    lab._start_everything(say)
+                except BaseException as error:
+                    say(f"taking the lab down again: {type(error).__name__}")
+                    lab._take_down(purge=False)
+                    raise
             return lab
 
     @classmethod

@@ -15,7 +15,7 @@ import ccobs_ops
 from ccobs_ops.core import process
 from ccobs_ops.core.errors import OpsError
 from ccobs_ops.lab import wheels
-from ccobs_ops.lab.ports import free_base
+from ccobs_ops.lab.ports import Reserved
 
 MARK = "CCOBS_LAB"
 """Every process of a lab carries this environment variable, holding the lab's folder."""
@@ -61,8 +61,10 @@ class Plan:
     run_as: str | None
 
     @classmethod
-    def make(cls, directory: Path, *, scale: float, seed: int, services: tuple[str, ...]) -> Plan:
-        """Decide everything; nothing is written and nothing started."""
+    def make(
+        cls, directory: Path, *, scale: float, seed: int, services: tuple[str, ...], free: Reserved
+    ) -> Plan:
+        """Decide everything, with ports from `free`; nothing is written and nothing started."""
         run_as = "nobody" if os.geteuid() == 0 else None
         user = process.User.named(run_as) if run_as else None
         home = directory / "postgres"
@@ -72,14 +74,14 @@ class Plan:
         if "postgres" in services and not wheels.can_run(bin_dir / "postgres", user):
             bin_dir = home / "wheel" / bin_dir.parent.parent.name / "pginstall" / "bin"
         ports = {
-            "us": free_base(SEAWEED_OFFSETS),
-            "eu": free_base(SEAWEED_OFFSETS),
-            "postgres": free_base((0,)),
-            "terraform": free_base((0,)),
-            "filer-sync": free_base((0,)),
-            "pager": free_base((0,)),
+            "us": free.base(SEAWEED_OFFSETS),
+            "eu": free.base(SEAWEED_OFFSETS),
+            "postgres": free.base((0,)),
+            "terraform": free.base((0,)),
+            "filer-sync": free.base((0,)),
+            "pager": free.base((0,)),
         }
-        ports |= {name: free_base((0, 1)) for name in ETCD_MEMBERS}
+        ports |= {name: free.base((0, 1)) for name in ETCD_MEMBERS}
         return cls(directory, scale, seed, services, ports, home, bin_dir, run_as)
 
     def owns_home(self) -> bool:

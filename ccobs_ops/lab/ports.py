@@ -17,32 +17,50 @@ LOWEST, HIGHEST = 10240, 22700
 ATTEMPTS = 200
 
 
-def free_base(offsets: Sequence[int]) -> int:
-    """A port P such that P + offset is free for each of `offsets`, as found by binding all of them at once.
+class Reserved:
+    """Ports that stay ours for the length of the block: bound, and not listening.
 
-    Raises OpsError when no such port turns up.
+    Whoever else looks for a free port finds them taken, and the server that is given one binds it as well: on Linux two
+    sockets with SO_REUSEADDR may share an address while neither listens (socket(7)).
     """
-    for _ in range(ATTEMPTS):
-        base = LOWEST + secrets.randbelow(HIGHEST - LOWEST - max(min(offsets), 0))
-        if all_free([base + offset for offset in offsets]):
-            return base
-    raise OpsError(
-        "no free ports were found on 127.0.0.1",
-        hint=f"see what listens between {LOWEST} and {HIGHEST + 10_000}: ss -ltn",
-    )
+
+    def __init__(self) -> None:
+        self._held = contextlib.ExitStack()
+
+    def __enter__(self) -> Reserved:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._held.close()
+
+    def base(self, offsets: Sequence[int]) -> int:
+        """A port P such that P + offset was free for each of `offsets` and is held now. Raises OpsError if none turns up."""
+        for _ in range(ATTEMPTS):
+            base = LOWEST + secrets.randbelow(HIGHEST - LOWEST - max(min(offsets), 0))
+            with contextlib.ExitStack() as stack:
+                if all(_hold(stack, base + offset) for offset in offsets):
+                    self._held.enter_context(stack.pop_all())
+                    return base
+        raise OpsError(
+            "no free ports were found on 127.0.0.1",
+            hint=f"see what listens between {LOWEST} and {HIGHEST + 10_000}: ss -ltn",
+        )
 
 
-def all_free(ports: Sequence[int]) -> bool:
-    """Whether every one of `ports` could be bound on 127.0.0.1, all at the same time."""
-    with contextlib.ExitStack() as stack:
-        for port in ports:
-            probe = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                return False
+def _hold(stack: contextlib.ExitStack, port: int) -> bool:
+    probe = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
+    try:
+        probe.bind(("127.0.0.1", port))  # without SO_REUSEADDR: what another one holds is refused
+    except OSError:
+        return False
+    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     return True
+
+
+def free_base(offsets: Sequence[int]) -> int:
+    """A port P such that P + offset is free at this moment for each of `offsets`. Raises OpsError when none turns up."""
+    with Reserved() as found:
+        return found.base(offsets)
 
 
 def answers(port: int, *, timeout: float = 1.0) -> bool:

@@ -45,7 +45,10 @@ FAULTS = (
     ("replica-delete", "replication/artifacts"),
     ("drift-change", "terraform/production"),
 )
-TELLS = {"channels": {"hook": {"apprise": "file:secrets/hook", "timeout": "5s"}}}
+TELLS = {
+    "channels": {"hook": {"apprise": "file:secrets/hook", "timeout": "5s"}},
+    "storm": {"size": 50, "window": "1m"},
+}
 LEDGERS = ("sqlite", "postgresql") if SWEEP else ("sqlite",)
 PATIENCE_SECONDS = 420.0
 """Two cores that others use too: half a minute a run is not rare."""
