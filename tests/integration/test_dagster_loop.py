@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ TELLS = {
     "storm": {"size": 50, "window": "1m"},
 }
 LEDGERS = ("sqlite", "postgresql") if SWEEP else ("sqlite",)
+BETWEEN_DISPATCHES = timedelta(seconds=60)
 PATIENCE_SECONDS = 420.0
 """Two cores that others use too: half a minute a run is not rare."""
 
@@ -212,10 +214,15 @@ def test_a_real_alertmanager_fired_and_resolved_each_of_them(loop: Loop) -> None
             if labels.items() <= alert["labels"].items()
         ]
 
-    for fault, _ in FAULTS:
-        for one in loop.of_fault(fault):
-            wait_for(lambda one=one: status(one)[-1:] == ["resolved"], 60, f"{one.key} to be resolved")
-            assert "firing" in status(one), one.key
+    fired = 0
+    for one in [each for fault, _ in FAULTS for each in loop.of_fault(fault)]:
+        assert one.verified_at is not None
+        if one.verified_at - one.detected_at < BETWEEN_DISPATCHES and "firing" not in status(one):
+            continue  # over before anybody was told: to an Alertmanager nothing has happened
+        wait_for(lambda one=one: status(one)[-1:] == ["resolved"], 60, f"{one.key} to be resolved")
+        assert "firing" in status(one), one.key
+        fired += 1
+    assert fired
 
 
 def test_cron_reads_the_same_instance_without_importing_dagster(loop: Loop) -> None:
