@@ -272,11 +272,23 @@ def _ended(name: str, status: int, tail: str) -> str:
 _SETPRIV: list[str | None] = []
 
 
-def _tether() -> list[str]:
-    """`setpriv --pdeathsig`, where util-linux has it: without any Python between fork and exec."""
+def _wrapped(*, tethered: bool, other: User | None) -> tuple[list[str], dict[str, object]]:
+    """What comes before a program's words, and what Popen is told, for it to be tethered and to run as `other`.
+
+    Both by `setpriv`, where util-linux has it: nothing runs between fork and exec then, and CPython uses vfork. With its own
+    `user` it forks, and the fork handlers of gRPC, which Dagster has loaded, crash one child in ten.
+    """
     if not _SETPRIV:
         _SETPRIV.append(shutil.which("setpriv"))
-    return [_SETPRIV[0], "--pdeathsig", "TERM"] if _SETPRIV[0] else []
+    program = _SETPRIV[0]
+    if program is None:
+        return [], {} if other is None else {"user": other.uid, "group": other.gid, "extra_groups": []}
+    words: list[str] = []
+    if other is not None:
+        words += [program, "--reuid", str(other.uid), "--regid", str(other.gid), "--clear-groups"]
+    if tethered:  # by itself: the kernel forgets the signal when the account changes
+        words += [program, "--pdeathsig", "TERM"]
+    return words, {}
 
 
 @contextmanager
@@ -329,12 +341,10 @@ def launch(
             f"program {words[0]!r} was not found or may not be executed",
             hint="install it, or name its folder in the inventory (bin_dir)",
         )
-    identity: dict[str, object] = {}
-    if user is not None and os.geteuid() == 0:
-        identity = {"user": user.uid, "group": user.gid, "extra_groups": []}
+    before, identity = _wrapped(tethered=tethered, other=user if os.geteuid() == 0 else None)
     try:
         return subprocess.Popen(
-            [*(_tether() if tethered else []), found, *words[1:]],
+            [*before, found, *words[1:]],
             env=dict(env) if env is not None else environment(user=user),
             cwd=cwd or "/",
             stdin=stdin,

@@ -19,9 +19,10 @@ from botocore.exceptions import ClientError
 from ccobs_ops.core import process
 from ccobs_ops.core.errors import OpsError, UsageError
 from ccobs_ops.inventory import Inventory
-from ccobs_ops.lab import Lab, plan
+from ccobs_ops.lab import Lab
 from ccobs_ops.lab.lab import StartError, take_down
 from ccobs_ops.lab.plan import BUCKET, MARK
+from ccobs_ops.lab.ports import Reserved
 from ccobs_ops.lab.processes import Identity, leftovers
 from ccobs_ops.lab.s3 import client
 from ccobs_ops.lab.services.postgres import ask, connect
@@ -30,7 +31,7 @@ from tests.lab_support import MakeLab
 
 pytestmark = pytest.mark.lab
 
-ROOT = Path(plan.__file__).parents[2]
+ROOT = Path(__file__).parents[2]
 COUNT = "SELECT count(*) FROM messages"
 FINGERPRINT = "SELECT CAST(sum(hashtextextended(CAST(m AS text), 0)) AS text) FROM messages m"
 
@@ -262,7 +263,7 @@ def test_an_up_that_fails_shows_the_log_and_leaves_nothing(
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        monkeypatch.setattr(plan, "free_base", lambda _: taken.getsockname()[1])
+        monkeypatch.setattr(Reserved, "base", lambda *_: taken.getsockname()[1])
         with pytest.raises(StartError, match="Address already in use") as caught:
             Lab.up(tmp_path / "lab", services=("postgres",))
     assert str(tmp_path / "lab" / "logs" / "postgres.log") in caught.value.hint

@@ -334,3 +334,38 @@ def test_the_tail_can_be_read_while_it_is_written() -> None:
         while time.monotonic() < until:
             assert child.tail.count("\n") < TAIL_LINES
         assert "line of some length here" in child.tail
+
+
+BUSY_WITH_GRPC = """
+import threading, grpc
+from ccobs_ops.core.process import User, launch
+def ask():
+    while not done:
+        with grpc.insecure_channel("127.0.0.1:9") as channel:
+            try:
+                channel.unary_unary("/a/b")(b"", timeout=0.2)
+            except grpc.RpcError:
+                pass
+done = False
+threads = [threading.Thread(target=ask) for _ in range(6)]
+for thread in threads:
+    thread.start()
+nobody = User.named("nobody")
+print(sum(launch(["true"], user=nobody, tethered=number % 2 == 0).wait() != 0 for number in range(60)))
+done = True
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root starts programs as another account")
+def test_starting_as_another_account_runs_no_fork_handlers() -> None:
+    """Those of gRPC, on by default and loaded by Dagster, crash one child in ten, and sometimes us."""
+    environment = {name: value for name, value in os.environ.items() if name != "GRPC_ENABLE_FORK_SUPPORT"}
+    done = subprocess.run(
+        [sys.executable, "-c", BUSY_WITH_GRPC],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "0\n"), done.stderr[-2000:]
