@@ -134,11 +134,14 @@ def loop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
             manager = Alertmanager(folder / "am", receiver=paged)
             stack.callback(manager.close)
             alerts["channels"]["am"] = {"alertmanager": manager.url}
-        ledger = database(request.getfixturevalue("server")) if request.param == "postgresql" else None
-        hurry(lab.inventory_path, alerts, ledger)
-        if ledger is not None:
+        if request.param == "postgresql":
+            text = lab.inventory_path.read_text().splitlines(keepends=True)
+            url = database(request.getfixturevalue("server"))
+            new = [f"ledger: {url}\n" if line.startswith("ledger:") else line for line in text]
+            lab.inventory_path.write_text("".join([*([] if new != text else [f"ledger: {url}\n"]), *new]))
             for service in services[:3]:
                 lab.restart_service(service)
+        hurry(lab.inventory_path, alerts)
         with Estate.of(lab) as estate:
             for exercise in (
                 estate.backup(),
@@ -149,12 +152,10 @@ def loop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         yield Loop(lab, dagster, hook, paged)
 
 
-def hurry(path: Path, alerts: dict[str, Any], ledger: str | None) -> None:
+def hurry(path: Path, alerts: dict[str, Any]) -> None:
     """What production does every ten minutes to an hour, every minute; and production's root repaired without an approval."""
     document = yaml.safe_load(path.read_text())
     document["alerts"] = alerts
-    if ledger is not None:
-        document["ledger"] = ledger
     document["schedules"] = {"terraform_scan": "* * * * *", "replication_sweep": "* * * * *"}
     document["watch"] |= {"interval": "5s"}
     document["terraform"] = {"production": document["terraform"]["production"]}
