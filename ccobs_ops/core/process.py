@@ -25,6 +25,7 @@ from typing import IO
 
 from ccobs_ops.core.errors import OpsError
 from ccobs_ops.core.redaction import REDACT
+from ccobs_ops.core.setpriv import wrapped
 
 TAIL_LINES = 40
 LINE_CHARS = 2000
@@ -269,28 +270,6 @@ def _ended(name: str, status: int, tail: str) -> str:
     return f"{name} {how}" + (f":\n{tail}" if tail else "")
 
 
-_SETPRIV: list[str | None] = []
-
-
-def _wrapped(*, tethered: bool, other: User | None) -> tuple[list[str], dict[str, object]]:
-    """What comes before a program's words, and what Popen is told, for it to be tethered and to run as `other`.
-
-    Both by `setpriv`, where util-linux has it: nothing runs between fork and exec then, and CPython uses vfork. With its own
-    `user` it forks, and the fork handlers of gRPC, which Dagster has loaded, crash one child in ten.
-    """
-    if not _SETPRIV:
-        _SETPRIV.append(shutil.which("setpriv"))
-    program = _SETPRIV[0]
-    if program is None:
-        return [], {} if other is None else {"user": other.uid, "group": other.gid, "extra_groups": []}
-    words: list[str] = []
-    if other is not None:
-        words += [program, "--reuid", str(other.uid), "--regid", str(other.gid), "--clear-groups"]
-    if tethered:  # by itself: the kernel forgets the signal when the account changes
-        words += [program, "--pdeathsig", "TERM"]
-    return words, {}
-
-
 @contextmanager
 def spawn(
     argv: Sequence[str | Path],
@@ -341,7 +320,7 @@ def launch(
             f"program {words[0]!r} was not found or may not be executed",
             hint="install it, or name its folder in the inventory (bin_dir)",
         )
-    before, identity = _wrapped(tethered=tethered, other=user if os.geteuid() == 0 else None)
+    before, identity = wrapped(tethered=tethered, other=user if os.geteuid() == 0 else None)
     try:
         return subprocess.Popen(
             [*before, found, *words[1:]],

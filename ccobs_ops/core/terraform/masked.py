@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ccobs_ops.core.terraform.equal import Leaf, mark_of, written
 from ccobs_ops.core.terraform.plan import Difference, Entry, Held, Top, without_indexes
-from ccobs_ops.core.terraform.sensitive import Drawn, at, marked
+from ccobs_ops.core.terraform.sensitive import Drawn, at, below, marked
 
 IDENTITY = (
     "id", "arn", "name", "bucket", "identifier", "cluster_identifier", "key_id", "role", "vault_name", "region",
@@ -90,26 +90,14 @@ def _difference(leaf: Leaf, raw: Raw, drawn: Drawn) -> Difference:
     return Difference(
         path=written(where),
         top=str(leaf.where[0]) if leaf.where else "",
-        before=drawn.value(leaf.before, _below(raw.mark, leaf.where)),
-        after=drawn.value(leaf.after, _below(raw.mark, leaf.where)),
+        before=drawn.value(leaf.before, below(raw.mark, leaf.where)),
+        after=drawn.value(leaf.after, below(raw.mark, leaf.where)),
         sensitive=hidden,
         after_unknown=leaf.after_unknown,
         reordered=leaf.reordered,
         before_mark=mark_of(leaf.before),
         after_mark=None if leaf.after_unknown else mark_of(leaf.after),
     )
-
-
-def _below(mark: Any, where: Sequence[str | int]) -> Any:
-    """What `mark` says of the value at `where`: True where it says so of a value around it."""
-    for step in where:
-        if isinstance(mark, Mapping) and isinstance(step, str):
-            mark = mark.get(step)
-        elif isinstance(mark, list) and isinstance(step, int):
-            mark = mark[step] if step < len(mark) else None
-        else:
-            return True if marked(mark) else None
-    return mark
 
 
 def _tops(raw: Raw, drawn: Drawn) -> Iterator[Top]:

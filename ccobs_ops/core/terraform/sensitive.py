@@ -32,16 +32,21 @@ def marked(mark: Any) -> bool:
     return mark is not None and mark is not False
 
 
-def at(mark: Any, where: Iterable[str | int]) -> bool:
-    """Whether the value at the path `where` (keys and indexes), or anything in it, is marked by `mark`."""
+def below(mark: Any, where: Iterable[str | int]) -> Any:
+    """What `mark` says of the value at `where` (keys and indexes): True where it says so of a value around it."""
     for step in where:
         if isinstance(mark, Mapping) and isinstance(step, str):
             mark = mark.get(step)
         elif isinstance(mark, list) and isinstance(step, int):
             mark = mark[step] if step < len(mark) else None
         else:
-            return marked(mark)
-    return marked(mark)
+            return True if marked(mark) else None
+    return mark
+
+
+def at(mark: Any, where: Iterable[str | int]) -> bool:
+    """Whether the value at the path `where`, or anything in it, is marked by `mark`."""
+    return marked(below(mark, where))
 
 
 def either(one: Any, other: Any) -> Any:
