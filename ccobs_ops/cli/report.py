@@ -5,12 +5,15 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ccobs_ops.cli.options import Json, answering, exercising, parsed
 from ccobs_ops.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from ccobs_ops.core.report.drawing import Drawer
 
 app = typer.Typer(
     rich_markup_mode=None, help="One page for auditors and for the morning: what was proven, when, how fast."
@@ -56,6 +59,25 @@ def report(
     It is signed where the inventory names a key. The exit status tells whether the report could be made and the ledger is
     as it was written; how ready you are stands in it.
     """
+    from contextlib import nullcontext
+
+    from ccobs_ops.core.report.drawing import Drawer
+
+    # it takes longest to start: before all other modules are loaded
+    with Drawer() if kind in (Format.HTML, Format.PDF) else nullcontext() as drawer:
+        return _report(ctx, since, kind, file, drawer, full=full, json=json)
+
+
+def _report(
+    ctx: typer.Context,
+    since: str | None,
+    kind: Format,
+    file: Path | None,
+    drawer: Drawer | None,
+    *,
+    full: bool,
+    json: bool,
+) -> int:
     from ccobs_ops.cli import output
     from ccobs_ops.core.report.make import make
     from ccobs_ops.core.report.render import opening
@@ -76,7 +98,7 @@ def report(
                 )
             made = make(
                 context, {kind.value: None if to_stdout else place}, since=span or context.inventory.report.since,
-                everything=full,
+                everything=full, drawer=drawer,
             )  # fmt: skip
     if kind.value not in made.contents or json:
         output.print_exercise(made.exercise, None, json=json)

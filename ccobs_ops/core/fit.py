@@ -29,10 +29,10 @@ class Line:
 def line(points: Sequence[tuple[float, float]]) -> Line:
     """The line through `points`, at least two of them with different x. Raises ValueError where there are not."""
     slopes = [
-        (other[1] - one[1]) / (other[0] - one[0])
-        for position, one in enumerate(points)
-        for other in points[position + 1 :]
-        if other[0] != one[0]
+        (later_y - y) / (later_x - x)
+        for position, (x, y) in enumerate(points, 1)
+        for later_x, later_y in points[position:]
+        if later_x != x
     ]
     if not slopes:
         raise ValueError("a line needs two points with different x")

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -31,8 +32,6 @@ from ccobs_ops.core.ledger_schema import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from ccobs_ops.inventory import Inventory
 
 __all__ = ["Beat", "Canary", "Event", "Ledger", "LedgerError", "Tally"]
@@ -47,6 +46,7 @@ class Ledger:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._writer = writing(engine)
+        self._mine = threading.local()
 
     @classmethod
     def open(cls, url: str) -> Self:
@@ -305,6 +305,21 @@ class Ledger:
         """A connection to read with."""
         return self._read()
 
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """All that this thread reads within the block is as the ledger was at its first read, over one connection."""
+        if getattr(self._mine, "connection", None) is not None:
+            yield
+            return
+        with self._read() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execution_options(isolation_level="REPEATABLE READ")
+            self._mine.connection = connection
+            try:
+                yield
+            finally:
+                self._mine.connection = None
+
     def writing(self) -> AbstractContextManager[Connection]:
         """A connection to write with, in one transaction that is on disk when the block is left."""
         return self._write()
@@ -332,6 +347,11 @@ class Ledger:
 
     @contextmanager
     def _read(self) -> Iterator[Connection]:
+        known: Connection | None = getattr(self._mine, "connection", None)
+        if known is not None:
+            with translated(self._engine.url):
+                yield known
+            return
         with translated(self._engine.url), self._engine.connect() as connection:
             yield connection
 

@@ -112,12 +112,13 @@ def limit_of(capability: str, objectives: Objectives) -> timedelta:
 
 def look(inventory: Inventory, ledger: Ledger, *, now: datetime) -> tuple[TargetStatus, ...]:
     """The status of every target of `inventory` at the moment `now`, as the ledger has it."""
-    return tuple(
-        _target(ledger, noun, name, objectives, now)
-        for noun in PROOFS
-        for name in getattr(inventory, noun)
-        if (objectives := objectives_of(inventory, f"{noun}/{name}")) is not None
-    )
+    with ledger.snapshot():
+        return tuple(
+            _target(ledger, noun, name, objectives, now)
+            for noun in PROOFS
+            for name in getattr(inventory, noun)
+            if (objectives := objectives_of(inventory, f"{noun}/{name}")) is not None
+        )
 
 
 def _target(ledger: Ledger, noun: str, name: str, objectives: Objectives, now: datetime) -> TargetStatus:

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -286,3 +287,16 @@ def test_documents_are_plain_json(ledger: Ledger) -> None:
     with ledger._read() as connection:
         text = connection.scalar(sa.select(ledger_schema.exercises.c.document))
     assert json.loads(text) == exercise(1).to_json()
+
+
+def test_a_snapshot_is_of_one_moment_and_of_one_thread(ledger: Ledger) -> None:
+    ledger.record(exercise(1))
+    with ledger.snapshot():
+        assert len(ledger.exercises()) == 1
+        with ThreadPoolExecutor(1) as other:
+            other.submit(ledger.record, exercise(2)).result()
+            assert len(other.submit(ledger.exercises).result()) == 2
+        with ledger.snapshot():
+            assert len(ledger.exercises()) == 1
+        assert len(ledger.exercises()) == 1
+    assert len(ledger.exercises()) == 2

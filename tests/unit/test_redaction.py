@@ -11,6 +11,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from ccobs_ops.core import redaction
 from ccobs_ops.core.redaction import MASK, Redactor
 
 SECRET = "wJalr+XUtn/FEMI"
@@ -159,3 +160,10 @@ def test_no_input_makes_it_slow(unit: str) -> None:
     began = time.process_time()
     Redactor()("\n".join([text] * 10))
     assert time.process_time() - began < 3
+
+
+@pytest.mark.parametrize("place", range(len(redaction._PATTERNS)))
+@given(data=st.data())
+def test_what_a_pattern_finds_is_never_spared_it(place: int, data: st.DataObject) -> None:
+    text = data.draw(st.from_regex(redaction._PATTERNS[place]))
+    assert redaction._GUARD.search(text)

@@ -10,13 +10,17 @@ from datetime import UTC, date, datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 
+import altair
+import psutil
 import pytest
+from jsonschema import ValidationError
 
 from ccobs_ops.cli.main import run
 from ccobs_ops.core.context import Context
 from ccobs_ops.core.evidence import files, keys
 from ccobs_ops.core.exercise import Verdict
 from ccobs_ops.core.ledger import Ledger
+from ccobs_ops.core.process import ProcessError
 from ccobs_ops.core.report import drawing, figures, gather, pdf, proofs, query, render
 from ccobs_ops.core.report.drills import read
 from ccobs_ops.core.report.make import make
@@ -228,11 +232,45 @@ def test_contrast_is_enough_in_light_dark_and_print(scheme: int) -> None:
         assert contrast(colours["paper"], colours[swatch]) >= 4.5
 
 
-def test_the_grammar_of_every_chart_is_checked(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drawing, "CHECKED", True)
-    short = [figures.calendars(report)[0], figures.strips(report)[0], figures.restores(report)[0]]
-    short += [figures.lags(report)[0], figures.drill(report.drills[0]), figures.incidents(report)]
-    assert all(each.svg.startswith("<svg") for each in short)
+def test_every_chart_is_of_the_grammar(report: Report) -> None:
+    every = [
+        *figures.calendars(report),
+        *figures.strips(report),
+        *figures.restores(report),
+    ]
+    every += [*figures.lags(report), *map(figures.drill, report.drills), figures.incidents(report)]
+    specifications = [each.chart for each in every if each.chart is not None]
+    assert len(specifications) > 10
+    for each in specifications:
+        altair.LayerChart.from_dict(each | {"config": drawing.CONFIG})
+    wrong = specifications[0] | {"encoding": {"x": {"field": "week", "type": "ordinary"}}}
+    with pytest.raises(ValidationError, match="ordinary"):
+        altair.LayerChart.from_dict(wrong)
+
+
+def test_a_chart_that_cannot_be_drawn_is_told_to_who_waits() -> None:
+    with drawing.Drawer() as drawer:
+        broken, after = drawer.draw({"mark": "nothing of the kind"}), drawer.draw({"mark": "point"})
+        with pytest.raises(ProcessError, match="SVG conversion failed"):
+            broken.result(30)
+        with pytest.raises(ProcessError):  # its process is gone: nobody waits for good
+            after.result(30)
+
+
+def test_a_process_that_draws_and_is_killed_is_told_and_none_is_left() -> None:
+    with drawing.Drawer() as drawer:
+        first = drawer.draw(
+            {"data": {"values": [{"x": 1}]}, "mark": "point", "encoding": {"x": {"field": "x"}}}
+        )
+        assert first.result(30).startswith("<svg")
+        mine = [
+            each for each in psutil.Process().children(recursive=True) if drawing.__name__ in each.cmdline()
+        ]
+        assert len(mine) == 1
+        mine[0].kill()
+        with pytest.raises(ProcessError, match="signal 9"):
+            drawer.draw({"mark": "point"}).result(30)
+    assert not mine[0].is_running()
 
 
 def test_a_drill_is_drawn_with_its_critical_path_and_what_never_ran(report: Report) -> None:
@@ -243,9 +281,12 @@ def test_a_drill_is_drawn_with_its_critical_path_and_what_never_ran(report: Repo
     ]
     good, broken = figures.drill(report.drills[0]), figures.drill(report.drills[2])
     assert "precheck → restore_postgres_observatory → verify → probe" in good.text
-    assert good.svg.count("◆") == 4
-    assert "not started" in broken.svg
-    assert "✗" in broken.svg
+    assert good.chart is not None
+    assert broken.chart is not None
+    assert drawing.svg(json.dumps(good.chart)).count("◆") == 4
+    drawn = drawing.svg(json.dumps(broken.chart))
+    assert "not started" in drawn
+    assert "✗" in drawn
     assert "service was not ready" in broken.text
     assert ("probe", "drill", "probe", "never", "never", "", "UNKNOWN", "not reached") in broken.rows
 
@@ -259,7 +300,7 @@ def test_a_drill_with_odd_details_is_told_as_far_as_it_goes() -> None:
     assert found.steps[0].verdict is Verdict.UNKNOWN
     figures.drill(found)
     bare = read(support.make("drill/x", "drill", NOW))
-    assert figures.drill(bare).svg == ""
+    assert figures.drill(bare).chart is None
 
 
 def test_incidents_and_open_drift_are_told(report: Report, page: str) -> None:

@@ -114,10 +114,10 @@ def test_figures_come_from_the_newest_validation_that_measured_them(ledger: Ledg
     assert status(ledger).rto_seconds == 9.8
 
 
-def test_worst() -> None:
+def test_worst(ledger: Ledger) -> None:
     passed, failed, unknown = Verdict.PASSED, Verdict.FAILED, Verdict.UNKNOWN
     assert worst([passed, unknown, failed]) is failed
     assert worst([passed, unknown]) is unknown
     assert worst([passed, passed]) is passed
     assert worst([]) is unknown
-    assert look(Inventory(version=1, environment="lab"), None, now=NOW) == ()  # type: ignore[arg-type]
+    assert look(Inventory(version=1, environment="lab"), ledger, now=NOW) == ()

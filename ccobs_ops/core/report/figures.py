@@ -1,4 +1,4 @@
-"""The report's figures: each a drawing, the same in words, and the same as a table."""
+"""The report's figures: each a chart, the same in words, and the same as a table."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ccobs_ops.core.exercise import Verdict
 from ccobs_ops.core.report import charts
-from ccobs_ops.core.report.model import Calendar, Drill, Event, Report, Series
+from ccobs_ops.core.report.model import Calendar, Drill, Event, Known, Report, Series
 from ccobs_ops.core.units import format_seconds
 
 _NAMES = {
@@ -22,17 +22,17 @@ _NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One figure. `svg` is empty where there is nothing to draw: `text` then says why."""
+    """One figure. `chart` is None where there is nothing to draw: `text` then says why."""
 
     id: str
     title: str
     text: str
-    svg: str = ""
+    chart: charts.Spec | None = None
     head: tuple[str, ...] = ()
     rows: tuple[tuple[str, ...], ...] = ()
 
 
-def calendars(report: Report) -> list[Figure]:
+def calendars(report: Report | Known) -> list[Figure]:
     """The days that each database could be restored to."""
     return [_calendar(each) for each in report.calendars if each.kind == "recoverable"]
 
@@ -65,7 +65,7 @@ def _calendar(found: Calendar) -> Figure:
     )
 
 
-def strips(report: Report) -> list[Figure]:
+def strips(report: Report | Known) -> list[Figure]:
     """What was exercised of each target, a row for each of its capabilities; the roots of Terraform in one figure."""
     made: list[Figure] = []
     groups: dict[str, list[Calendar]] = {}
@@ -111,7 +111,7 @@ def _days(found: Calendar) -> str:
     return told
 
 
-def restores(report: Report) -> list[Figure]:
+def restores(report: Report | Known) -> list[Figure]:
     """Recovery time and loss of each target over time."""
     return [
         _over_time(report, [each], f"{each.target}: {_NAMES[each.measurement]}")
@@ -120,7 +120,7 @@ def restores(report: Report) -> list[Figure]:
     ]
 
 
-def lags(report: Report) -> list[Figure]:
+def lags(report: Report | Known) -> list[Figure]:
     """The lag of each pair over time."""
     groups: dict[str, list[Series]] = {}
     for each in report.series:
@@ -129,7 +129,7 @@ def lags(report: Report) -> list[Figure]:
     return [_over_time(report, found, target) for target, found in groups.items()]
 
 
-def _over_time(report: Report, found: Sequence[Series], title: str) -> Figure:
+def _over_time(report: Report | Known, found: Sequence[Series], title: str) -> Figure:
     first = found[0]
     identifier = _id("time", f"{first.target}-{first.capability}-{first.measurement}")
     if not any(each.points for each in found):
@@ -158,9 +158,9 @@ def _over_time(report: Report, found: Sequence[Series], title: str) -> Figure:
         for each in found
         for point in reversed(each.points)
     ]
-    svg = charts.over_time([each for each in found if each.points], report.since, report.until)
+    chart = charts.over_time([each for each in found if each.points], report.since, report.until)
     head = ("finished (UTC)", "measurement", "value", "verdict", "exercise")
-    return Figure(identifier, title, "; ".join(told), svg, head, tuple(rows))
+    return Figure(identifier, title, "; ".join(told), chart, head, tuple(rows))
 
 
 def _summary(found: Series, *, named: bool) -> str:
@@ -213,7 +213,7 @@ def incidents(report: Report) -> Figure:
         "incident-spans",
         "From detection to proof",
         text,
-        charts.incident_spans(found, report.since, report.until) if found else "",
+        charts.incident_spans(found, report.since, report.until) if found else None,
         ("target", "claim", "detected", "closed", "why"),
         tuple(
             (

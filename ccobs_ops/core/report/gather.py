@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 
 from ccobs_ops.core import incidents
@@ -13,7 +14,7 @@ from ccobs_ops.core.exercise import Exercise, Verdict, rfc3339
 from ccobs_ops.core.ledger import Ledger
 from ccobs_ops.core.report import drills, incident_times, proofs, query
 from ccobs_ops.core.report.forecasts import forecast
-from ccobs_ops.core.report.model import Counts, Evidence, Report, SelfTest
+from ccobs_ops.core.report.model import Counts, Evidence, Known, Report, SelfTest
 from ccobs_ops.core.status import look, worst
 
 MOST_INCIDENTS = 200
@@ -22,14 +23,38 @@ NEW_ROWS = 20_000
 
 
 def gather(
-    ctx: Context, *, since: timedelta, found: Verified | None = None, key: PublicKey | None = None
+    ctx: Context,
+    *,
+    since: timedelta,
+    found: Verified | None = None,
+    key: PublicKey | None = None,
+    known: Callable[[Known], None] = lambda _: None,
 ) -> Report:
-    """The report on the time from `since` ago until now; `found` is what a verification of the chain has just found."""
+    """The report on the time from `since` ago until now; `found` is what a verification of the chain has just found.
+
+    `known` is told what of it is known while the rest is gathered. All of it but the chain is of one moment.
+    """
+    evidence = evidence_of(ctx.ledger, found, key)
+    with ctx.ledger.snapshot():
+        return _gather(ctx, since, evidence, known)
+
+
+def _gather(
+    ctx: Context,
+    since: timedelta,
+    evidence: Evidence,
+    known: Callable[[Known], None],
+) -> Report:
     now = ctx.clock()
     start = now - since
     ledger = ctx.ledger
     targets = look(ctx.inventory, ledger, now=now)
-    evidence = evidence_of(ledger, found, key)
+    with ledger.reading() as connection:
+        places = query.pairs(connection)
+        oldest = query.oldest(connection)
+        daily = {place: query.daily(connection, *place, start, now) for place in places}
+        calendars = proofs.calendars(connection, targets, places, daily, start, now)
+    known(Known(start, now, calendars=calendars))
     ahead = {
         each.target: found_ahead
         for each in targets
@@ -40,11 +65,9 @@ def gather(
         each for each in incidents.listed(ledger, open_only=True, limit=10_000) if each.detected_at < start
     ]
     with ledger.reading() as connection:
-        places = query.pairs(connection)
-        oldest = query.oldest(connection)
-        daily = {place: query.daily(connection, *place, start, now) for place in places}
         series = proofs.series(connection, ctx.inventory, ahead, targets, places, start, now)
-        calendars = proofs.calendars(connection, targets, places, daily, start, now)
+    known(Known(start, now, series=series))
+    with ledger.reading() as connection:
         drilled, drills_left = drills.newest(connection, places, start, now)
         changes, changes_left = proofs.changes(connection, places, start, now)
         tested = query.of_targets(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from ccobs_ops.core.attempt import attempt
@@ -15,10 +16,12 @@ from ccobs_ops.core.evidence.keys import PrivateKey
 from ccobs_ops.core.evidence.statement import About, sha256
 from ccobs_ops.core.exercise import Exercise, Recorder, Severity, Verdict, failed, passed, rfc3339
 from ccobs_ops.core.report import gather, pdf, render
+from ccobs_ops.core.report.drawing import Drawer
 from ccobs_ops.core.report.model import Report
 
 TARGET = "ccobs/report"
 CAPABILITY = "report"
+_DRAWN = {"html", "pdf"}
 SIGN_BACK = timedelta(days=7)
 """From when on exercises are signed, where none was signed before."""
 
@@ -37,13 +40,22 @@ class Made:
 
 
 def make(
-    ctx: Context, wanted: Mapping[str, Path | None], *, since: timedelta, everything: bool = False
+    ctx: Context,
+    wanted: Mapping[str, Path | None],
+    *,
+    since: timedelta,
+    everything: bool = False,
+    drawer: Drawer | None = None,
 ) -> Made:
     """Make the report on the time from `since` ago in each format of `wanted`, written to the file that it names, if any.
 
     With `everything` the whole chain is verified and what is evidence and unsigned is signed, as the nightly asset does it;
     otherwise only what is new since the last verification. Claims `written`; `chain` as far as verified; `head`, `signed`.
+    Charts are drawn by `drawer`, or by one of its own.
     """
+    if drawer is None and _DRAWN & set(wanted):
+        with Drawer() as own:
+            return make(ctx, wanted, since=since, everything=everything, drawer=own)
     made: dict[str, bytes] = {}
     written: dict[str, Path] = {}
     reports: list[Report] = []
@@ -57,12 +69,18 @@ def make(
                 found = chain.verify(ctx.ledger, heads=heads, progress=ctx.progress)
             verify.conclude_chain(rec, found, signs=key is not None)
         with rec.phase("gather"):
-            report = gather.gather(ctx, since=since, found=found, key=key.public if key is not None else None)
+            report = gather.gather(
+                ctx,
+                since=since,
+                found=found,
+                key=key.public if key is not None else None,
+                known=partial(render.draw, drawer=drawer) if drawer is not None else lambda _: None,
+            )
         reports.append(report)
         if not everything:
             _say_chain(rec, report)
         with rec.phase("render"):
-            made.update(_render(report, wanted))
+            made.update(_render(report, wanted, drawer))
         with rec.phase("write"):
             _write(ctx, rec, report, made, wanted, key, written)
             if everything and key is not None:
@@ -75,10 +93,10 @@ def make(
     return Made(exercise, reports[0] if reports else None, made, written)
 
 
-def _render(report: Report, wanted: Mapping[str, Path | None]) -> dict[str, bytes]:
+def _render(report: Report, wanted: Mapping[str, Path | None], drawer: Drawer | None) -> dict[str, bytes]:
     if "pdf" in wanted:
         pdf.program()  # before the work, not after it
-    page = render.html(report) if {"html", "pdf"} & set(wanted) else b""
+    page = b"" if drawer is None else render.html(report, drawer)
     ways: dict[str, Callable[[], bytes]] = {
         "html": lambda: page,
         "pdf": lambda: pdf.pdf(page),

@@ -122,6 +122,16 @@ class Series:
 
 
 @dataclass(frozen=True, slots=True)
+class Known:
+    """What of a report is known before the rest; it has these names there too."""
+
+    since: datetime
+    until: datetime
+    calendars: tuple[Calendar, ...] = ()
+    series: tuple[Series, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """One step of a drill; offsets are seconds since it was declared, None where it never started."""
 

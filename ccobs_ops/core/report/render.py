@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import Future
 from datetime import datetime
 from importlib import resources
 from typing import Any
@@ -11,7 +12,7 @@ from ccobs_ops import __version__
 from ccobs_ops.core.exercise import Verdict
 from ccobs_ops.core.redaction import REDACT, redact_document
 from ccobs_ops.core.report import drawing, figures, standards
-from ccobs_ops.core.report.model import Report
+from ccobs_ops.core.report.model import Known, Report
 from ccobs_ops.core.units import format_bytes, format_seconds
 
 MARKS = {Verdict.PASSED: "✓", Verdict.FAILED: "✗", Verdict.UNKNOWN: "?", None: "–"}
@@ -31,17 +32,23 @@ CONTENTS = (
 _TEMPLATES = "templates"
 
 
-def html(report: Report) -> bytes:
-    """One page that loads nothing: its style and its drawings are inside of it."""
+def html(report: Report, drawer: drawing.Drawer | None = None) -> bytes:
+    """One page that loads nothing: its style and its drawings are inside of it. Raises ProcessError if they fail to be drawn.
+
+    Drawn by `drawer`, or by one of its own; while it draws, the page is written.
+    """
     from markupsafe import Markup  # noqa: PLC0415
 
+    if drawer is None:
+        with drawing.Drawer() as own:
+            return html(report, own)
+
     def drawn(found: figures.Figure) -> dict[str, Any]:
-        # the only markup that is not the template's: drawn from escaped text by vl-convert
         return {
             "id": found.id,
             "title": found.title,
             "text": found.text,
-            "svg": Markup(found.svg),
+            "svg": None if found.chart is None else _Drawing(drawer.draw(found.chart)),
             "head": found.head,
             "rows": found.rows,
         }
@@ -56,6 +63,25 @@ def html(report: Report) -> bytes:
         "incident_chart": drawn(figures.incidents(report)),
     }
     return _environment(autoescape=True).get_template("report.html.j2").render(values).encode()
+
+
+def draw(known: Known, drawer: drawing.Drawer) -> None:
+    """Have the charts of `known` drawn, nearly all that there are, while the rest of the report is gathered."""
+    for of_one_kind in (figures.calendars, figures.strips, figures.restores, figures.lags):
+        for each in of_one_kind(known):
+            if each.chart is not None:
+                drawer.draw(each.chart)
+
+
+class _Drawing:
+    """A drawing that the template waits for where it puts it."""
+
+    def __init__(self, drawn: Future[str]) -> None:
+        self._drawn = drawn
+
+    def __html__(self) -> str:
+        # the only markup that is not the template's: drawn from escaped text by vl-convert
+        return self._drawn.result()
 
 
 def markdown(report: Report) -> bytes:
