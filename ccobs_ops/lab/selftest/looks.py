@@ -10,6 +10,7 @@ from ccobs_ops.core.exercise import Exercise
 
 if TYPE_CHECKING:
     from ccobs_ops.core.context import Context
+    from ccobs_ops.core.incident import Incident
 
 
 BUSY_SECONDS = 300.0
@@ -96,3 +97,9 @@ _LOOKS: dict[tuple[str, str], Callable[..., Exercise]] = {
     ("replication", "canary"): _canary,
     ("terraform", "drift"): _drift,
 }
+
+
+def look_of(incident: Incident) -> Look | None:
+    """What proves the claim of `incident` again; None where that is no look."""
+    noun = incident.target.partition("/")[0]
+    return Look(incident.target, incident.capability) if (noun, incident.capability) in _LOOKS else None

@@ -32,7 +32,7 @@ from ccobs_ops.core.remediation.run import due, remediate
 from ccobs_ops.core.remediation.table import Action
 from ccobs_ops.inventory_load import load
 from ccobs_ops.lab.selftest.expectations import EXPECTATIONS, Expectation, expectation
-from ccobs_ops.lab.selftest.looks import Look, exercise
+from ccobs_ops.lab.selftest.looks import Look, exercise, look_of
 from ccobs_ops.lab.selftest.outcome import Outcome, Round, conclude
 
 if TYPE_CHECKING:
@@ -180,6 +180,12 @@ class _Test:
             self.lab.heal()
         sick = self._until_healthy(looks)
         after = self._moved(since)
+        # what agents found by themselves: a fault breaks more than what it is looked for by
+        if others := sorted(
+            {look for each in after.values() if each.is_open and (look := look_of(each)) is not None}
+        ):
+            sick += self._until_healthy(others)
+            after = self._moved(since)
         for one in seen:
             incident = after.get(one.incident)
             if incident is not None and told.get(one.incident):
