@@ -241,10 +241,7 @@ class EtcdClient:
         return getattr(self._channel, kind)(f"/etcdserverpb.{name}")
 
     def _open(self) -> Any:
-        os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # read once, at import; errors are ours to tell
-        os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # whoever forks here starts a program at once
-        import grpc  # noqa: PLC0415 - 0.2 s and 20 MB that most commands do not need
-
+        grpc = _grpc()
         scheme, _, address = self.endpoint.partition("://")
         options: list[tuple[str, str | int]] = list(_OPTIONS)
         if self.endpoint.startswith("unix:"):
@@ -261,8 +258,7 @@ class EtcdClient:
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
-        import grpc  # noqa: PLC0415
-
+        grpc = _grpc()
         try:
             yield
         except grpc.RpcError as error:
@@ -326,3 +322,11 @@ _HINTS = {
 def _short(text: str) -> str:
     told = " ".join(text.split())
     return told[:200] or "no reason given"
+
+
+def _grpc() -> Any:
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # read once, at import; errors are ours to tell
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # whoever forks here starts a program at once
+    import grpc  # noqa: PLC0415 - 0.2 s and 20 MB that most commands do not need
+
+    return grpc
