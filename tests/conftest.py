@@ -44,9 +44,8 @@ def make_lab(tmp_path: Path) -> Iterator[MakeLab]:
 
 
 LONG = (
-    "test_ui.py",
+    "test_demo.py",
     "test_dagster_loop.py",
-    "test_dagster_nightly.py",
     "test_drills.py",
     "test_lab.py",
     "test_selftest.py",

@@ -21,6 +21,23 @@ from ccobs_ops.core.storage import md5_hex
 
 _HISTORY = re.compile(r"[0-9A-F]{8}\.history")
 _SHIPPED = ".shipped"
+_PAGE = 8192
+"""The smallest page of WAL in use; every page that was written begins with a header."""
+_BLOCK = 128 * _PAGE
+
+
+def written_of(path: Path, known: int = 0) -> bytes:
+    """What is written of the segment at `path`, without the zeros that it is padded with; `known` bytes of it at least.
+
+    It is read up to its first empty page, and not to its end: a segment may be a gigabyte. Raises FileNotFoundError.
+    """
+    with path.open("rb") as file:
+        parts = [file.read(known - known % _PAGE)]
+        while block := file.read(_BLOCK):
+            parts.append(block)
+            if not block[-_PAGE:].strip(b"\0"):
+                break
+    return b"".join(parts).rstrip(b"\0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +124,11 @@ class Shipper:
         return True
 
     def _ship_partial(self, path: Path) -> bool:
+        known = self._partial_seen[1] if self._partial_seen and self._partial_seen[0] == path.name else 0
         try:
-            data = path.read_bytes()
+            written = written_of(path, known)
         except FileNotFoundError:
             return False  # finished since we looked; the next pass ships it whole
-        written = data.rstrip(b"\0")
         seen = (path.name, len(written), hash(written[-8192:]))
         if not written or seen == self._partial_seen:
             return False

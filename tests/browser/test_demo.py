@@ -1,8 +1,11 @@
-"""What an operator sees and clicks: Debian's Chromium on the Dagster UI of a demo that has just run."""
+"""`make demo` as its user: `nightly_validation` through Dagster on a real lab, its evidence and its history; then, on its
+Dagster UI, what an operator sees and clicks in Debian's Chromium; then a night that cannot prove everything.
+"""
 
 from __future__ import annotations
 
 import gc
+import json
 import os
 import shutil
 import subprocess
@@ -14,22 +17,20 @@ import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from ccobs_ops.core.exercise import Verdict
 from ccobs_ops.core.ledger import Ledger
-from ccobs_ops.lab.lab import take_down
+from ccobs_ops.lab.lab import Lab, take_down
 from ccobs_ops.lab.ports import free_base
 from tests.lab_support import take_down_and_check
 
 CHROMIUM = shutil.which("chromium")
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this host: apt-get install chromium"),
-    # Playwright closes its event loop before the pipe to its driver
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+# Playwright closes its event loop before the pipe to its driver
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -43,29 +44,70 @@ LOCATION = "/locations/__repository__@ccobs-ops"
 TODAY = datetime.now(UTC).date().isoformat()
 
 
+HISTORY = """
+import json, sys
+import dagster as dg
+with dg.DagsterInstance.get() as instance:
+    runs = instance.get_run_records(limit=5)
+    key = dg.AssetKey(["postgres", "observatory", "validation"])
+    partitions = instance.get_materialized_partitions(key)
+    events = instance.get_records_for_run(runs[0].dagster_run.run_id).records
+    checks = {}
+    metadata = {}
+    for record in events:
+        event = record.event_log_entry.dagster_event
+        if event is None:
+            continue
+        if event.event_type_value == "ASSET_CHECK_EVALUATION":
+            data = event.event_specific_data
+            checks["/".join(data.asset_key.path[-1:]) + "." + data.check_name] = data.passed
+        if event.event_type_value == "ASSET_MATERIALIZATION" and event.asset_key == key:
+            metadata = {k: v.value for k, v in event.materialization.metadata.items()}
+    print(json.dumps({
+        "runs": [[r.dagster_run.job_name, r.dagster_run.status.value] for r in runs],
+        "partitions": sorted(partitions), "checks": checks,
+        "numbers": {k: v for k, v in metadata.items() if isinstance(v, (int, float))},
+        "summary": metadata.get("summary", ""),
+    }))
+"""
+
+
 @pytest.fixture(scope="module")
-def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the demo's lab."""
-    return tmp_path_factory.mktemp("ui") / "lab"
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of the demo's lab; everything is ended and removed afterwards."""
+    path = tmp_path_factory.mktemp("demo") / "lab"
+    try:
+        yield path
+    finally:
+        take_down(path, purge=True)
+        shutil.rmtree(path / "dagster", ignore_errors=True)
+        (path / "ui.log").unlink(missing_ok=True)
+        take_down_and_check(path)
+
+
+@pytest.fixture(scope="module")
+def ran(directory: Path) -> subprocess.CompletedProcess[str]:
+    """The first demo, which has ended."""
+    return _demo(directory)
 
 
 @pytest.fixture
-def ledger(base: str, directory: Path) -> Iterator[Ledger]:
+def ledger(ran: object, directory: Path) -> Iterator[Ledger]:
     """The ledger of the demo's lab."""
     with Ledger.open(f"sqlite:///{directory / 'ledger.db'}") as opened:
         yield opened
 
 
 @pytest.fixture(scope="module")
-def base(directory: Path) -> Iterator[str]:
-    """The address of the UI on the instance of a demo; everything is ended and removed afterwards."""
-    command = [sys.executable, "-m", "ccobs_ops.cli.main", "demo", "--dir", str(directory), "--scale", "0.05"]
+def base(ran: object, directory: Path) -> Iterator[str]:
+    """The address of the UI on the instance of the demo."""
     port = free_base([0])
     family: list[psutil.Process] = []
     try:
-        subprocess.run(command, check=True, timeout=240, stdout=subprocess.DEVNULL)
         with (directory / "ui.log").open("wb") as log:
-            server = subprocess.Popen([*command, "--ui", "--port", str(port)], stdout=log, stderr=log)
+            server = subprocess.Popen(
+                [*_command(directory), "--ui", "--port", str(port)], stdout=log, stderr=log
+            )
         family = [psutil.Process(server.pid)]
         _answers(f"http://127.0.0.1:{port}/server_info", server, directory / "ui.log")
         family += family[0].children(recursive=True)
@@ -75,10 +117,26 @@ def base(directory: Path) -> Iterator[str]:
             if process.is_running():
                 process.kill()
         psutil.wait_procs(family, timeout=20)
-        take_down(directory, purge=True)
-        shutil.rmtree(directory / "dagster", ignore_errors=True)
-        (directory / "ui.log").unlink(missing_ok=True)
-        take_down_and_check(directory)
+
+
+def _command(directory: Path) -> list[str]:
+    return [sys.executable, "-m", "ccobs_ops.cli.main", "demo", "--dir", str(directory), "--scale", "0.05"]
+
+
+def _demo(directory: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(_command(directory), capture_output=True, text=True, timeout=240, check=False)
+
+
+def _history(directory: Path) -> dict[str, Any]:
+    answer = subprocess.run(
+        [sys.executable, "-c", HISTORY],
+        env=os.environ | {"DAGSTER_HOME": str(directory / "dagster")},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    return json.loads(answer.stdout.splitlines()[-1])
 
 
 def _answers(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
@@ -96,6 +154,8 @@ def _answers(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
 @pytest.fixture
 def page(base: str):
     """A fresh browser page."""
+    if CHROMIUM is None:
+        pytest.skip("no chromium on this host: apt-get install chromium")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -105,6 +165,45 @@ def page(base: str):
         yield page
         browser.close()
     gc.collect()  # what Playwright leaves is collected here, where it is expected, and not in the next test
+
+
+def test_the_demo_proves_a_backup_and_its_run_is_in_the_history(
+    ran: subprocess.CompletedProcess[str], directory: Path
+) -> None:
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    for word in (
+        "PASSED",
+        "RTO",
+        "RPO",
+        "make ui",
+        "canaries present, none later",
+        "canaries arrived",
+        "the same on both",
+    ):
+        assert word in ran.stdout
+    history = _history(directory)
+    assert history["runs"][0] == ["nightly_validation", "SUCCESS"]
+    assert history["partitions"] == [datetime.now(UTC).date().isoformat()]
+    assert {
+        "validation.exact",
+        "validation.intact",
+        "validation.rto",
+        "validation.rpo",
+        "window.no_wal_gap",
+    } <= set(history["checks"])
+    assert {
+        "comparison.complete",
+        "comparison.content",
+        "comparison.contradiction",
+        "canary.lag",
+        "canary.arriving",
+        "restore_observatory.exact",
+    } <= set(history["checks"])
+    assert all(history["checks"].values()), history["checks"]
+    assert history["numbers"]["rto_seconds"] > 0
+    assert history["numbers"]["canaries_present"] == history["numbers"]["canaries_expected"] > 0
+    assert any(name.startswith("phase_") and name.endswith("_seconds") for name in history["numbers"])
+    assert "exact" in history["summary"]
 
 
 def test_the_lineage_shows_three_assets_with_all_their_checks_passed(base: str, page) -> None:
@@ -218,3 +317,19 @@ def test_a_drill_is_launched_by_clicks_and_its_evidence_is_on_the_asset_page(
     page.goto(f"{base}/assets/drill/etcd_quorum_loss")
     page.get_by_text(found.id).first.wait_for()
     page.screenshot(path=shots / "drill-asset.png")
+
+
+def test_a_broken_archive_turns_the_run_red(base: str, directory: Path) -> None:
+    lab = Lab.open(directory)
+    lab.break_("canary-stopped")
+    try:
+        time.sleep(18)
+        done = _demo(directory)
+        assert done.returncode == 3, done.stdout + done.stderr
+        assert "UNKNOWN" in done.stdout
+        history = _history(directory)
+        assert history["runs"][0] == ["nightly_validation", "FAILURE"]
+        assert history["checks"]["validation.exact"] is False
+        assert history["checks"]["validation.intact"] is True
+    finally:
+        lab.heal("canary-stopped")
