@@ -24,9 +24,9 @@ PROOFS = {
 }
 """The capabilities that every target of a noun must have proven; others are shown when they were exercised."""
 EXTRAS = {
-    "postgres": ("restore", "replica_validation", "retention"),
-    "etcd": ("archive", "restore", "retention", "defragmentation"),
-    "replication": ("sweep", "repair"),
+    "postgres": ("restore", "replica_validation", "drill_restore", "retention"),
+    "etcd": ("archive", "restore", "drill_restore", "retention", "defragmentation"),
+    "replication": ("sweep", "repair", "drill_restore"),
     "terraform": ("remediation", "acceptance"),
 }
 COMPONENTS: dict[str, tuple[str, ...]] = {
