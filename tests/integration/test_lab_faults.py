@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,31 @@ def test_a_break_that_was_cut_short_heals(archive: Lab, monkeypatch: pytest.Monk
     with pytest.raises(KeyboardInterrupt):
         archive.break_("backup-missing")
     assert len(snapshot(archive)) == len(before) - 1
+    assert [damage.fault for damage in archive.heal()] == ["backup-missing"]
+    assert snapshot(archive) == before
+
+
+def test_what_another_fault_has_taken_away_is_put_back_once_that_is_there_again(archive: Lab) -> None:
+    before = snapshot(archive)
+    archive.break_("backup-missing")
+    down = archive.break_("store-down")
+    file = archive.plan.faults / "store-down" / "damage.json"
+    file.write_text(down.model_copy(update={"at": down.at - timedelta(hours=1)}).model_dump_json())
+    assert [damage.fault for damage in active(archive)] == ["store-down", "backup-missing"]
+    assert [damage.fault for damage in archive.heal()] == ["store-down", "backup-missing"]
+    assert snapshot(archive) == before
+
+
+def test_what_cannot_be_put_back_is_told_and_stays_on_record(archive: Lab) -> None:
+    before = snapshot(archive)
+    archive.break_("backup-missing")
+    archive.kill_service("us")
+    try:
+        with pytest.raises(OpsError, match="cannot be stored"):
+            archive.heal()
+        assert [damage.fault for damage in active(archive)] == ["backup-missing"]
+    finally:
+        archive.start_service("us")
     assert [damage.fault for damage in archive.heal()] == ["backup-missing"]
     assert snapshot(archive) == before
 

@@ -90,6 +90,17 @@ def test_a_fault_is_found_by_its_claim_and_named_by_its_code(
         assert one.detected_at == done.finished_at
 
 
+@pytest.mark.parametrize(
+    ("done", "hidden"),
+    [(window(Verdict.UNKNOWN, "not_checked", claim="rpo"), True), (window(Verdict.PASSED, "x"), False)],
+)
+def test_a_look_that_did_not_pass_may_hide_also_what_only_warns(done: Exercise, hidden: bool) -> None:
+    one = replace(seen(), expected=replace(seen().expected, claims=()))
+    run._notice(one, WINDOW, done)
+    assert one.not_passed is hidden
+    assert one.detected_at is None
+
+
 def test_another_look_says_nothing() -> None:
     one = seen()
     run._notice(one, looks.Look("etcd/observatory", "health"), window(Verdict.FAILED, "wal_gap"))
@@ -176,3 +187,13 @@ def test_an_incident_is_explained_by_its_claim_or_by_what_follows() -> None:
     assert run._explains(GAP, replace(incident, capability="validation", claim="exact"))
     assert not run._explains(GAP, replace(incident, target="etcd/observatory"))
     assert run._explains(GAP, replace(incident, claim="rpo"))  # no restore reaches beyond the gap
+
+
+def test_a_round_that_came_to_no_end_fails_the_recall_and_is_told() -> None:
+    exercise = concluded(
+        Round(("wal-gap",), (outcome(),)), Round(("store-down", "wal-gap"), (), error="a region is away")
+    )
+    assert exercise.verdict is Verdict.FAILED
+    assert verdicts(exercise)["recall"] == "FAILED"
+    assert exercise.reason.endswith("not store-down + wal-gap")
+    assert [(each.code, each.message) for each in exercise.findings] == [("not_done", "a region is away")]

@@ -154,7 +154,8 @@ def inject(lab: Lab, name: str, *, at: str | None = None, seed: int = 1) -> Dama
 def heal(lab: Lab, name: str | None = None) -> tuple[Damage, ...]:
     """Undo the fault `name`, or every one, newest first; returns what was undone. What is not broken stays alone.
 
-    Raises UsageError when there is no such fault, OpsError when something cannot be put back; healing can be repeated.
+    What needs something that an older fault took away is put back once that is there again. Raises UsageError when there is
+    no such fault, OpsError when something cannot be put back; healing can be repeated.
     """
     if name is not None:
         named(name)
@@ -162,15 +163,31 @@ def heal(lab: Lab, name: str | None = None) -> tuple[Damage, ...]:
         return ()
     healed: list[Damage] = []
     with locked(lab.plan.faults):
-        for damage in reversed(active(lab)):
-            if name in (None, damage.fault):
-                with _reached():
-                    for action in reversed(damage.actions):
-                        action.undo(lab, _folder(lab, damage.fault))
-                shutil.rmtree(_folder(lab, damage.fault))
-                on_record(lab, damage, "fault_healed")
-                healed.append(damage)
+        left = [damage for damage in reversed(active(lab)) if name in (None, damage.fault)]
+        while left:
+            again: list[Damage] = []
+            first: OpsError | None = None
+            for damage in left:
+                try:
+                    _undo(lab, damage)
+                except OpsError as error:
+                    first = first or error
+                    again.append(damage)
+                else:
+                    healed.append(damage)
+            if first is not None and len(again) == len(left):
+                raise first
+            left = again
     return tuple(healed)
+
+
+def _undo(lab: Lab, damage: Damage) -> None:
+    folder = _folder(lab, damage.fault)
+    with _reached():
+        for action in reversed(damage.actions):
+            action.undo(lab, folder)
+    shutil.rmtree(folder)
+    on_record(lab, damage, "fault_healed")
 
 
 @contextlib.contextmanager

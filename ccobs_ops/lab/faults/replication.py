@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from ccobs_ops.core.errors import OpsError
 from ccobs_ops.lab.faults.actions import (
@@ -67,25 +68,28 @@ def extra(site: Site) -> tuple[Action, ...]:
 
 
 def stale(site: Site) -> tuple[Action, ...]:
-    """The newest version of one object that has an older one."""
+    """The newest version of one object whose older one differs: what was carried over twice has two that agree."""
     bucket = _bucket(site)
-    rows = client(site.lab.plan, REPLICA).list_object_versions(Bucket=bucket).get("Versions", ())
-    versions: dict[str, list[tuple[bool, str]]] = {}
-    for row in rows:
-        versions.setdefault(row["Key"], []).append((row["IsLatest"], row["VersionId"]))
+    pages = client(site.lab.plan, REPLICA).get_paginator("list_object_versions").paginate(Bucket=bucket)
+    versions: dict[str, list[dict[str, Any]]] = {}  # of each key the newest first, as S3 lists them
+    for row in (row for page in pages for row in page.get("Versions", ())):
+        versions.setdefault(row["Key"], []).append(row)
     several = sorted(
         key
         for key, found in versions.items()
-        if len(found) > 1 and any(latest for latest, _ in found) and _may_be_broken(site, key)
+        if len(found) > 1
+        and found[0]["IsLatest"]
+        and found[0]["ETag"] != found[1]["ETag"]
+        and _may_be_broken(site, key)
     )
     if not several:
         raise OpsError(
-            f"no object of s3://{bucket} in {REPLICA} has two versions", hint="write one of them again"
+            f"no object of s3://{bucket} in {REPLICA} has two versions that differ",
+            hint="write one of them again",
         )
     key = site.rng.choice(several)
     kept = KeptObject.take(site.lab, site.folder, REPLICA, bucket, key)
-    newest = next(version for latest, version in versions[key] if latest)
-    return (DropNewestVersion(kept=kept, version_id=newest),)
+    return (DropNewestVersion(kept=kept, version_id=versions[key][0]["VersionId"]),)
 
 
 def throttled(site: Site) -> tuple[Action, ...]:

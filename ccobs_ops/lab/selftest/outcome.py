@@ -33,26 +33,28 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One round: its faults, the incidents that none of them explains, and what was still open or unproven in the end."""
+    """One round: its faults, the incidents that none of them explains, and what was still open or unproven in the end.
+
+    `left_out` says why the faults cannot be broken here, `error` why the round came to no end.
+    """
 
     faults: tuple[str, ...]
     outcomes: tuple[Outcome, ...]
     false_alarms: tuple[str, ...] = ()
     not_closed: tuple[str, ...] = ()
     left_out: str = ""
+    error: str = ""
 
 
-def conclude(rec: Recorder, rounds: Sequence[Round]) -> None:
-    """Put claims, measurements, findings and the rounds themselves into `rec`."""
+def measure(rec: Recorder, rounds: Sequence[Round]) -> None:
+    """Put measurements, findings and the rounds themselves into `rec`."""
     done = [one for each in rounds for one in each.outcomes]
     missed = [one for one in done if not one.found]
     alarms = [told for each in rounds for told in each.false_alarms]
     stuck = [told for each in rounds for told in each.not_closed]
-    untold = [one for one in done if one.alerted is False]
-    left_out = [each for each in rounds if each.left_out]
     rec.measurements |= {
         "faults": float(len({one.fault for one in done})),
-        "pairs": float(sum(len(each.faults) == 2 and not each.left_out for each in rounds)),
+        "pairs": float(sum(len(each.faults) == 2 and bool(each.outcomes) for each in rounds)),
         "injected": float(len(done)),
         "recall_ratio": 1.0 - len(missed) / len(done) if done else 0.0,
         "false_alarms": float(len(alarms)),
@@ -77,13 +79,27 @@ def conclude(rec: Recorder, rounds: Sequence[Round]) -> None:
         rec.find(
             "false_alarm", Severity.CRITICAL, told.partition(":")[0], f"nothing was broken there: {told}"
         )
-    for each in left_out:
-        rec.find("left_out", Severity.WARNING, " + ".join(each.faults), each.left_out)
+    for each in rounds:
+        if each.left_out:
+            rec.find("left_out", Severity.WARNING, " + ".join(each.faults), each.left_out)
+        if each.error:
+            rec.find("not_done", Severity.CRITICAL, " + ".join(each.faults), each.error)
+
+
+def conclude(rec: Recorder, rounds: Sequence[Round]) -> None:
+    """Put claims, measurements, findings and the rounds themselves into `rec`."""
+    measure(rec, rounds)
+    done = [one for each in rounds for one in each.outcomes]
+    missed = [one.fault for one in done if not one.found]
+    missed += [" + ".join(each.faults) for each in rounds if each.error]
+    alarms = [told for each in rounds for told in each.false_alarms]
+    stuck = [told for each in rounds for told in each.not_closed]
+    untold = [one for one in done if one.alerted is False]
     if not done:
         rec.claim(unknown("recall", "no fault could be injected"))
         return
-    told = f"{len(done) - len(missed)} of {len(done)} injected faults found and named, {len(rounds)} rounds"
-    rec.claim(passed("recall", told) if not missed else failed("recall", f"{told}; not {missed[0].fault}"))
+    told = f"{sum(one.found for one in done)} of {len(done)} injected faults found and named, {len(rounds)} rounds"
+    rec.claim(passed("recall", told) if not missed else failed("recall", f"{told}; not {missed[0]}"))
     told = f"{len(alarms)} incidents that no fault explains"
     rec.claim(
         passed("no_false_alarm", told) if not alarms else failed("no_false_alarm", f"{told}: {alarms[0]}")
@@ -110,6 +126,7 @@ def _round_json(one: Round) -> dict[str, Any]:
     return {
         "faults": list(one.faults),
         "left_out": one.left_out,
+        "error": one.error,
         "false_alarms": list(one.false_alarms),
         "not_closed": list(one.not_closed),
         "outcomes": [

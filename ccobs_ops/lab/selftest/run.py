@@ -33,7 +33,7 @@ from ccobs_ops.core.remediation.table import Action
 from ccobs_ops.inventory_load import load
 from ccobs_ops.lab.selftest.expectations import EXPECTATIONS, Expectation, expectation
 from ccobs_ops.lab.selftest.looks import Look, exercise, look_of
-from ccobs_ops.lab.selftest.outcome import Outcome, Round, conclude
+from ccobs_ops.lab.selftest.outcome import Outcome, Round, conclude, measure
 
 if TYPE_CHECKING:
     from ccobs_ops.core.context import Context
@@ -55,6 +55,8 @@ class _Seen:
     damage: Damage
     detected_at: datetime | None = None
     named: bool = False
+    not_passed: bool = False
+    """Whether one of its looks did not PASS, for whatever reason."""
     hidden_by: str = ""
     incident: str = ""
     repaired_by: str = ""
@@ -149,15 +151,28 @@ class _Test:
         for name, plans in (("singles", singles), ("pairs", both)):
             with self.rec.phase(name):
                 for plan in plans:
-                    try:
-                        one = self._round(plan, seed=seed + len(self.rounds))
-                    except BaseException:
-                        self.lab.heal()
-                        raise
-                    self.rounds.append(one)
-                    self.tell(_line(len(self.rounds), total, one))
+                    self.rounds.append(self._whole_round(plan, seed=seed + len(self.rounds)))
+                    self.tell(_line(len(self.rounds), total, self.rounds[-1]))
         conclude(self.rec, self.rounds)
         return ""
+
+    def _whole_round(self, plan: Sequence[Expectation], *, seed: int) -> Round:
+        """A round, or why it came to no end; the lab is whole again in any case, or there is no other round."""
+        try:
+            try:
+                return self._round(plan, seed=seed)
+            except OpsError as error:
+                self.lab.heal()
+                left = self._until_healthy(sorted({look for each in plan for look in each.looks}))
+                return Round(
+                    tuple(each.fault for each in plan), (), not_closed=tuple(left), error=error.message
+                )
+            except BaseException:
+                self.lab.heal()
+                raise
+        except BaseException:
+            measure(self.rec, self.rounds)
+            raise
 
     def _round(self, plan: Sequence[Expectation], *, seed: int) -> Round:
         since, began = self._head(), self.ctx.clock()
@@ -220,7 +235,7 @@ class _Test:
         self._look_until_named(seen, looks)
         for one in [each for each in seen if not each.named]:
             others = [each for each in seen if each is not one]
-            hiding = next((each for each in others if each.named and one.detected_at is not None), None)
+            hiding = next((each for each in others if each.named and one.not_passed), None)
             if hiding is None:
                 continue
             self.lab.heal(hiding.expected.fault)
@@ -318,6 +333,7 @@ def _notice(one: _Seen, look: Look, done: Exercise) -> None:
         and f"{done.target} {done.capability} {claim.name}" in one.expected.claims
         for claim in done.claims
     )
+    one.not_passed = one.not_passed or done.verdict is not Verdict.PASSED
     if one.detected_at is None and (refuted or (named and not one.expected.claims)):
         one.detected_at = done.finished_at
     one.named = one.named or (named and (refuted or not one.expected.claims))
@@ -331,6 +347,8 @@ def _line(number: int, total: int, one: Round) -> str:
     what = " + ".join(one.faults)
     if one.left_out:
         return f"{number:>3}/{total}  left out  {what}: {one.left_out}"
+    if one.error:
+        return f"{number:>3}/{total}  NOT DONE  {what}: {one.error}"
     found = "found" if all(each.found for each in one.outcomes) else "MISSED"
     more = f", {len(one.false_alarms)} false alarms" if one.false_alarms else ""
     more += f", {len(one.not_closed)} not closed" if one.not_closed else ""
