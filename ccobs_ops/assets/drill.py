@@ -49,10 +49,9 @@ class Core:
     drill: Callable[..., Exercise] = running.drill
 
 
-class DrillConfig(Asked):
-    """Which drill to run, on whose word. The default is a dry run: it restores nothing and says what it would do."""
+class Rehearsal(Asked):
+    """How to run a drill, on whose word. The default is a dry run: it restores nothing and says what it would do."""
 
-    drill: str = Field(description="The drill's name in the inventory: ccobs-ops drill list.")
     scenario: Literal[
         "inventory",
         "accidental-delete",
@@ -77,6 +76,12 @@ class DrillConfig(Asked):
     dry_run: bool = Field(
         default=True, description="Only say what would be done. Turn it off to run the drill."
     )
+
+
+class DrillConfig(Rehearsal):
+    """Which drill to run, and how."""
+
+    drill: str = Field(description="The drill's name in the inventory: ccobs-ops drill list.")
 
 
 def asset_key(name: str) -> dg.AssetKey:
@@ -104,45 +109,93 @@ def drill_claims(planned: DrillPlan) -> dict[str, str]:
 def drill_assets(
     inventory: Inventory, *, note: str = "", core: Core | None = None
 ) -> list[dg.AssetsDefinition]:
-    """Every drill of `inventory`, run by one step that is told which; `note` goes before each description."""
-    if not inventory.drills:
-        return []
-    chosen = core or Core()
-    plans = {name: plan(inventory, name) for name in inventory.drills}
+    """Every drill of `inventory`; `note` goes before each description."""
+    return [_asset(plan(inventory, name), inventory, note, core or Core()) for name in inventory.drills]
 
+
+def _asset(planned: DrillPlan, inventory: Inventory, note: str, core: Core) -> dg.AssetsDefinition:
     @dg.multi_asset(
-        name=OP,
-        specs=[_spec(planned, inventory, note) for planned in plans.values()],
+        name=f"{OP}_{planned.name}",
+        specs=[_spec(planned, inventory, note)],
         check_specs=[
-            dg.AssetCheckSpec(claim, asset=asset_key(name), description=promise)
-            for name, planned in plans.items()
+            dg.AssetCheckSpec(claim, asset=asset_key(planned.name), description=promise)
             for claim, promise in drill_claims(planned).items()
         ],
-        can_subset=True,
+        can_subset=True,  # a dry run makes no check
         pool=RESTORE_POOL,
     )
-    def dr_drill(
-        context: dg.AssetExecutionContext, config: DrillConfig, core_context: CoreResource
+    def drill(
+        context: dg.AssetExecutionContext, config: Rehearsal, core_context: CoreResource
     ) -> Iterator[Event]:
-        with failures_for_people(), core_context.open(context.log) as ctx:
-            name = choose(ctx.inventory, config.drill)
-            scenario = None if config.scenario == "inventory" else config.scenario
-            planned = plan(ctx.inventory, name, scenario=scenario)
-            if config.dry_run:
-                ready, _ = readiness.readiness(ctx.ledger, planned, now=ctx.clock())
-                context.log.info(plan_text(planned) + f"\nready: {ready.verdict.value}: {ready.reason}")
-                metadata = {"plan": dg.MetadataValue.md(plan_markdown(planned))}
-                yield dg.AssetObservation(
-                    asset_key(name), description="dry run: nothing was restored", metadata=metadata
-                )
-                return
-            asked = Launched(
-                config.operator or "Dagster", config.reason, _moment(config.at), config.transaction
-            )
-            exercise = chosen.drill(ctx, name, asked, scenario=scenario, dry_run=False)
-        yield from _report(name, plans[name], exercise)
+        yield from _run(context, planned.name, config, core_context, core)
 
-    return [dr_drill]
+    return drill
+
+
+def drill_op(core: Core | None = None) -> dg.OpDefinition:
+    """The step of `dr_drill`, which is told the drill's name and reports to its asset.
+
+    It is no step of these assets: Dagster would expect the checks of all of them from every run, and show those of the others
+    as not executed.
+    """
+    chosen = core or Core()
+
+    @dg.op(name=OP, pool=RESTORE_POOL)
+    def run_drill(
+        context: dg.OpExecutionContext, config: DrillConfig, core_context: CoreResource
+    ) -> Iterator[Any]:
+        for event in _run(context, config.drill, config, core_context, chosen):
+            yield from _as_of_an_op(event)
+        yield dg.Output(None)
+
+    return run_drill
+
+
+def _as_of_an_op(event: Event) -> Iterator[Any]:
+    """What an asset's step returns, in the words of a step that has no asset."""
+    if isinstance(event, dg.MaterializeResult):
+        assert event.asset_key is not None
+        yield dg.AssetMaterialization(event.asset_key, metadata=event.metadata)
+        for check in event.check_results or ():
+            yield from _as_of_an_op(check)
+    elif isinstance(event, dg.AssetCheckResult):
+        assert event.asset_key is not None
+        assert event.check_name is not None
+        yield dg.AssetCheckEvaluation(
+            asset_key=event.asset_key,
+            check_name=event.check_name,
+            passed=event.passed,
+            metadata=event.metadata,
+            severity=event.severity,
+            description=event.description,
+        )
+    else:
+        yield event
+
+
+def _run(
+    context: dg.AssetExecutionContext | dg.OpExecutionContext,
+    drill: str,
+    config: Rehearsal,
+    core_context: CoreResource,
+    core: Core,
+) -> Iterator[Event]:
+    with failures_for_people(), core_context.open(context.log) as ctx:
+        name = choose(ctx.inventory, drill)
+        scenario = None if config.scenario == "inventory" else config.scenario
+        planned = plan(ctx.inventory, name, scenario=scenario)
+        if config.dry_run:
+            ready, _ = readiness.readiness(ctx.ledger, planned, now=ctx.clock())
+            context.log.info(plan_text(planned) + f"\nready: {ready.verdict.value}: {ready.reason}")
+            metadata = {"plan": dg.MetadataValue.md(plan_markdown(planned))}
+            yield dg.AssetObservation(
+                asset_key(name), description="dry run: nothing was restored", metadata=metadata
+            )
+            return
+        asked = Launched(config.operator or "Dagster", config.reason, _moment(config.at), config.transaction)
+        exercise = core.drill(ctx, name, asked, scenario=scenario, dry_run=False)
+        shown = plan(ctx.inventory, name)
+    yield from _report(name, shown, exercise)
 
 
 def _report(name: str, planned: DrillPlan, exercise: Exercise) -> Iterator[Event]:

@@ -5,7 +5,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from ccobs_ops.assets.drill import OP, DrillConfig, asset_key
+from ccobs_ops.assets.drill import OP, Core, DrillConfig, drill_op
 from ccobs_ops.assets.reporting import failures_for_people
 from ccobs_ops.core.drill import approval
 from ccobs_ops.inventory import Inventory
@@ -24,14 +24,15 @@ class ApproveConfig(dg.Config):
     reason: str = Field(description="Why it may run.")
 
 
-def drill_jobs(inventory: Inventory) -> list[Any]:
+def drill_jobs(inventory: Inventory, *, core: Core | None = None) -> list[Any]:
     """`dr_drill`, and `dr_approve` where a drill needs an approval."""
     names = list(inventory.drills)
     if not names:
         return []
-    run = dg.define_asset_job(
-        JOB,
-        selection=dg.AssetSelection.assets(*(asset_key(name) for name in names)),
+    step = drill_op(core)
+
+    @dg.job(
+        name=JOB,
         # every choice with its safe default, written out so that the launchpad shows what may be changed
         config=dg.RunConfig(ops={OP: DrillConfig(drill=names[0])}),
         executor_def=dg.in_process_executor,
@@ -39,6 +40,9 @@ def drill_jobs(inventory: Inventory) -> list[Any]:
         description="Rehearse a disaster: restore every target of one drill into sandboxes, in order, and measure how "
         f"long it takes and what is lost. A dry run unless dry_run is off. Drills: {', '.join(names)}.",
     )
+    def run() -> None:
+        step()
+
     if not any(drill.approval for drill in inventory.drills.values()):
         return [run]
 
