@@ -188,7 +188,7 @@ class _Test:
             fresh = list(self._moved(since).values())
             told = {each.id: self.alerted(self.ctx, each, began) for each in fresh}
             for one in seen:
-                mine = [each for each in fresh if _explains(one.expected, each)]
+                mine = [each for each in fresh if _explains(one.expected, each) and _of(one, each)]
                 one.incident = mine[0].id if mine else ""
             self._repair(seen, fresh)
         finally:
@@ -341,6 +341,11 @@ def _notice(one: _Seen, look: Look, done: Exercise) -> None:
 
 def _explains(expected: Expectation, incident: Incident) -> bool:
     return incident.key in expected.claims or any(fnmatchcase(incident.key, each) for each in expected.also)
+
+
+def _of(one: _Seen, incident: Incident) -> bool:
+    """Whether it was not over before the fault began."""
+    return incident.verified_at is None or incident.verified_at >= one.damage.at
 
 
 def _line(number: int, total: int, one: Round) -> str:
