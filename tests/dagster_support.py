@@ -20,7 +20,12 @@ from tests.postgres_support import wait_for
 SETTINGS = """
 telemetry: {enabled: false}
 nux: {enabled: false}
-run_monitoring: {enabled: true, poll_interval_seconds: 5, start_timeout_seconds: 180, max_runtime_seconds: 600}
+run_monitoring:
+  enabled: true
+  poll_interval_seconds: 5
+  start_timeout_seconds: 180
+  max_runtime_seconds: 600
+  free_slots_after_run_end_seconds: 30
 concurrency:
   runs: {max_concurrent_runs: 3}
   pools: {default_limit: 1, granularity: op}

@@ -34,7 +34,12 @@ DAGSTER_YAML = """\
 # Written by `ccobs-ops demo`. deploy/dagster.yaml is the one to start from in production.
 telemetry: {enabled: false}
 nux: {enabled: false}
-run_monitoring: {enabled: true, poll_interval_seconds: 5, start_timeout_seconds: 180, max_runtime_seconds: 7200}
+run_monitoring:
+  enabled: true
+  poll_interval_seconds: 5
+  start_timeout_seconds: 180
+  max_runtime_seconds: 7200
+  free_slots_after_run_end_seconds: 30
 concurrency:
   runs: {max_concurrent_runs: 2}
   pools: {default_limit: 1, granularity: op}

@@ -24,6 +24,8 @@ def test_one_restore_at_a_time_and_no_telemetry(tmp_path: Path, text: str, inven
     with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
         assert instance.global_op_concurrency_default_limit == 1
         assert instance.run_monitoring_enabled
+        # without it a killed worker's place in a pool is never free again
+        assert instance.run_monitoring_settings["free_slots_after_run_end_seconds"] == 30
         assert not instance.telemetry_enabled
         # a pool limits runs only when the instance has it as a limit: the default covers all
         pools = {pool for asset in postgres_assets(inventory) for pool in [asset.op.pool] if pool}

@@ -114,6 +114,9 @@ class Loop:
         rows = [
             f"{one.key}: {one.state.value}, {one.attempts} attempts, {one.reason}" for one in self.incidents()
         ]
+        with self.context() as ctx:
+            ended = ctx.ledger.events(kind=history.ENDED, limit=100)
+        rows += [f"{each.at:%H:%M:%S} {each.subject}: {dict(each.details)}" for each in reversed(ended)]
         return "\n".join([*rows, self.dagster.tail("daemon")[-1500:]])
 
 
