@@ -51,6 +51,10 @@ def writing(engine: Engine) -> Engine:
     return engine.execution_options(**{_WRITE: True})
 
 
+_DAMAGED = ("is malformed", "is not a database")
+"""What SQLite says of a file that is cut off, or another one."""
+
+
 @contextmanager
 def translated(url: URL) -> Iterator[None]:
     """Turn the database's errors into LedgerError, redacted, with what to look at."""
@@ -60,7 +64,9 @@ def translated(url: URL) -> Iterator[None]:
         cause = str(getattr(error, "orig", None) or error).strip().splitlines()
         told = REDACT(cause[0] if cause else type(error).__name__)
         where = url.render_as_string(hide_password=True)
-        if url.get_backend_name() == "sqlite":
+        if any(word in told for word in _DAMAGED):
+            hint = f"{url.database} is damaged: keep it, and put a copy of the ledger in its place"
+        elif url.get_backend_name() == "sqlite":
             hint = f"see whether {url.database} may be written, its disk has space, and no other process holds it"
         else:
             hint = "see whether the server answers, and whether the account may create tables and write"

@@ -26,20 +26,11 @@ from ccobs_ops.core.exercise import Verdict
 from ccobs_ops.core.ledger import Ledger
 from ccobs_ops.lab.lab import Lab, take_down
 from ccobs_ops.lab.ports import free_base
+from tests.browser_support import CHROMIUM, FLAGS, NO_CHROMIUM
 from tests.lab_support import take_down_and_check
 
-CHROMIUM = shutil.which("chromium")
 # Playwright closes its event loop before the pipe to its driver
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 LOCATION = "/locations/__repository__@ccobs-ops"
 TODAY = datetime.now(UTC).date().isoformat()
 
@@ -157,7 +148,7 @@ def _answers(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
 def page(base: str):
     """A fresh browser page."""
     if CHROMIUM is None:
-        pytest.skip("no chromium on this host: apt-get install chromium")
+        pytest.skip(NO_CHROMIUM)
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -17,21 +16,14 @@ from ccobs_ops.core.ledger import Ledger
 from ccobs_ops.core.report import gather, pdf, render
 from ccobs_ops.inventory_load import load
 from tests import report_support as support
+from tests.browser_support import CHROMIUM, FLAGS, NO_CHROMIUM
 
-CHROMIUM = shutil.which("chromium")
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this host: apt-get install chromium"),
+    pytest.mark.skipif(CHROMIUM is None, reason=NO_CHROMIUM),
     # Playwright closes its event loop before the pipe to its driver
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-)
 Open = Callable[..., Any]
 
 

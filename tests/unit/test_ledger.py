@@ -300,3 +300,18 @@ def test_a_snapshot_is_of_one_moment_and_of_one_thread(ledger: Ledger) -> None:
             assert len(ledger.exercises()) == 1
         assert len(ledger.exercises()) == 1
     assert len(ledger.exercises()) == 2
+
+
+@pytest.mark.parametrize("cut", [True, False], ids=["cut off", "another file"])
+def test_a_file_that_is_damaged_is_said_to_be(tmp_path: Path, cut: bool) -> None:
+    path = tmp_path / "ledger.db"
+    if cut:
+        with Ledger.open(f"sqlite:///{path}") as ledger:
+            for number in range(50):
+                ledger.record(exercise(number))
+        path.write_bytes(path.read_bytes()[:20_000])
+    else:
+        path.write_bytes(b"no database at all " * 100)
+    with pytest.raises(LedgerError) as raised, Ledger.open(f"sqlite:///{path}") as ledger:
+        ledger.exercises()
+    assert "is damaged: keep it" in raised.value.hint
