@@ -18,12 +18,14 @@ import pytest
 from ccobs_ops.core.context import Context
 from ccobs_ops.core.errors import RefusedError, UsageError
 from ccobs_ops.core.exercise import Exercise, Verdict, utc_now
+from ccobs_ops.core.replication import objects
 from ccobs_ops.core.replication.agent import run_agents
 from ccobs_ops.core.replication.arrivals import Arrivals
 from ccobs_ops.core.replication.canary import Canaries
 from ccobs_ops.core.replication.compare import compare
 from ccobs_ops.core.replication.copy import Copier
 from ccobs_ops.core.replication.lag import measure
+from ccobs_ops.core.replication.lister import Lister
 from ccobs_ops.core.replication.repair import repair
 from ccobs_ops.lab import Lab
 from ccobs_ops.lab.plan import BUCKET, PROBE_BUCKET
@@ -149,7 +151,7 @@ def test_what_is_newer_or_changed_meanwhile_is_left_and_named(
     us, eu = regions.us, regions.eu
     us.put_object(Bucket=BUCKET, Key="n/newer", Body=b"source")
     eu.put_object(Bucket=BUCKET, Key="n/moved-on", Body=b"replica")
-    time.sleep(2.1)
+    time.sleep(3.1)
     eu.put_object(Bucket=BUCKET, Key="n/newer", Body=b"written after the source's")
     for key in ("n/moved-on", "n/gone", "n/raced", "n/fine"):
         us.put_object(Bucket=BUCKET, Key=key, Body=b"the source's " + key.encode())
@@ -167,7 +169,15 @@ def test_what_is_newer_or_changed_meanwhile_is_left_and_named(
             eu.put_object(Bucket=BUCKET, Key=key, Body=b"somebody was faster")
         copy(self, key, seen, replaces=replaces)
 
+    head = objects.head
+
+    def slow(side: Lister, key: str, version_id: str = "") -> objects.Head:
+        if key == "n/newer" and side.store == "eu":
+            time.sleep(4)  # what the second answer took must not count as the replica's age
+        return head(side, key, version_id)
+
     monkeypatch.setattr(Copier, "copy", raced)
+    monkeypatch.setattr(objects, "head", slow)
     done = put_right(regions, dry_run=False, confirmation="replication/backups")
     assert done.verdict is Verdict.FAILED, why(done)
     assert done.measurements["copied"] == 1

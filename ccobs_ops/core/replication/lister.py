@@ -252,6 +252,10 @@ class Lister:
             return
         self.clock_offset = (told - self._clock()).total_seconds() + 0.5
 
+    def here(self) -> datetime:
+        """The present moment by this host's clock."""
+        return self._clock()
+
     def now(self) -> datetime:
         """The present moment by the store's own clock, as far as it was seen."""
         return self._clock() + timedelta(seconds=self.clock_offset or 0.0)

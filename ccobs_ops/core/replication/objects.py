@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -18,10 +18,15 @@ _BLOCK = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What HEAD says. `seen` is None where there is no such object; `asked_at` is the moment by the store's own clock."""
+    """What HEAD says; `seen` is None where there is no such object.
+
+    `asked_at` is the moment by the store's own clock, `ahead` by how much that clock was ahead of ours when the answer came
+    (within a second: a Date header has whole seconds only).
+    """
 
     seen: Seen | None
     asked_at: datetime
+    ahead: timedelta
     encrypted: bool = False
     deleted: bool = False
     checksums: dict[str, str] = field(default_factory=dict)
@@ -40,7 +45,8 @@ def head(side: Lister, key: str, version_id: str = "") -> Head:
         meta = error.response.get("ResponseMetadata", {})
         if meta.get("HTTPStatusCode") in (404, 405):
             headers = meta.get("HTTPHeaders", {})
-            return Head(None, _date(headers, side), deleted=headers.get("x-amz-delete-marker") == "true")
+            gone = headers.get("x-amz-delete-marker") == "true"
+            return Head(None, *_date(headers, side), deleted=gone)
         raise _unknown(side, key, error) from error
     except BotoCoreError as error:
         raise _unknown(side, key, error) from error
@@ -56,8 +62,8 @@ def head(side: Lister, key: str, version_id: str = "") -> Head:
             answer.get("VersionId", ""),
             answer.get("StorageClass", ""),
         ),
-        _date(answer["ResponseMetadata"]["HTTPHeaders"], side),
-        encrypted or _keyed(side),
+        *_date(answer["ResponseMetadata"]["HTTPHeaders"], side),
+        encrypted=encrypted or _keyed(side),
         checksums={
             f"{name} {kind}".strip(): answer[f"Checksum{name}"]
             for name in _ALGORITHMS
@@ -156,11 +162,14 @@ def _keyed(side: Lister) -> bool:
     return side.config.encryption is not None and side.config.encryption.mode == "aws:kms"
 
 
-def _date(headers: dict[str, str], side: Lister) -> datetime:
+def _date(headers: dict[str, str], side: Lister) -> tuple[datetime, timedelta]:
+    """The moment of an answer that has just come by the store's clock, and how far that is ahead of ours."""
+    here = side.here()
     try:
-        return parsedate_to_datetime(headers["date"])
+        told = parsedate_to_datetime(headers["date"])
     except (KeyError, TypeError, ValueError):
-        return side.now()
+        told = side.now()
+    return told, told - here
 
 
 def _unknown(side: Lister, key: str, error: Exception) -> UnknownError:

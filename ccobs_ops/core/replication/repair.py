@@ -28,7 +28,7 @@ from ccobs_ops.core.replication.difference import REPAIRABLE, Difference
 from ccobs_ops.core.replication.lister import Lister
 from ccobs_ops.core.replication.pace import Pace
 from ccobs_ops.core.storage import in_order
-from ccobs_ops.core.units import format_bytes
+from ccobs_ops.core.units import format_bytes, format_duration
 
 if TYPE_CHECKING:
     from ccobs_ops.core.context import Context
@@ -209,15 +209,19 @@ class _Repair:
         return self._check(key, seen)
 
     def _newer(self, source: objects.Head, replica: objects.Head) -> str:
-        """Why the replica's object must stay, "" when it may be replaced: ages are told by each store's own clock."""
+        """Why the replica's object must stay, "" when it may be replaced.
+
+        Each store's own clock told when its object was written; how far that is ahead of ours at its answer makes the two
+        moments comparable, however long the second answer took.
+        """
         if source.seen is None or replica.seen is None:
             return ""
         if source.seen.modified is None or replica.seen.modified is None:
             return "its age is not known"
-        source_age = source.asked_at - source.seen.modified
-        replica_age = replica.asked_at - replica.seen.modified
-        if replica_age + _CLOCK_SLACK < source_age:
-            return f"the replica's object was written {source_age - replica_age} after the source's and is not overwritten"
+        later = (replica.seen.modified - replica.ahead) - (source.seen.modified - source.ahead)
+        if later > _CLOCK_SLACK:
+            told = format_duration(timedelta(seconds=round(later.total_seconds())))
+            return f"the replica's object was written {told} after the source's and is not overwritten"
         return ""
 
     def _check(self, key: str, seen: Original) -> Outcome:
