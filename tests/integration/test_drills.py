@@ -27,7 +27,7 @@ from ccobs_ops.core.exercise import Exercise, Verdict
 from ccobs_ops.core.replication.compare import compare
 from ccobs_ops.inventory import Inventory
 from ccobs_ops.lab import Lab
-from ccobs_ops.lab.plan import VAULT_BUCKET
+from ccobs_ops.lab.plan import ARTIFACTS, BUCKET, VAULT_BUCKET
 from ccobs_ops.lab.s3 import client
 from tests.lab_support import take_down_and_check
 from tests.postgres_support import Estate, codes, wait_for, why
@@ -306,8 +306,20 @@ def test_killed_in_the_middle_it_leaves_nothing(estate: Estate) -> None:
 
 def test_a_region_is_lost_with_all_its_processes(estate: Estate) -> None:
     """The last test of this file: nothing of us runs any more, and everything comes back from eu."""
+
+    def keys(region: str) -> set[tuple[str, str]]:
+        pages = client(estate.lab.plan, region).get_paginator("list_objects_v2")
+        return {
+            (bucket, row["Key"])
+            for bucket in (BUCKET, ARTIFACTS)
+            for page in pages.paginate(Bucket=bucket)
+            for row in page.get("Contents", ())
+        }
+
     now = datetime.now(UTC)
-    time.sleep(3)  # let eu have what was written by then
+    by_then = keys("us")
+    wait_for(lambda: by_then & keys("us") <= keys("eu"), 60, "eu to have what was written by then")
+    time.sleep(1)  # and what was replaced
     for service in LOST:
         estate.lab.kill_service(service)
     found = run(changed(estate.ctx, "region_loss"), "region_loss", at=now)

@@ -7,36 +7,22 @@ import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from ccobs_ops.core.exercise import Claim, Exercise, Finding, Phase, Severity, Verdict
+from ccobs_ops.core.exercise import Finding, Phase, Severity, Verdict
 from ccobs_ops.core.ledger import Canary, Ledger
 from ccobs_ops.core.metrics.serve import parse_address, rendered
 from ccobs_ops.inventory_load import load
 from tests.alerts_support import closed, happened, incident, keep
 from tests.ledger_support import server, url
+from tests.metrics_support import INVENTORY, NOON, exercise, fill
 
 __all__ = ["server", "url"]
 ROOT = Path(__file__).resolve().parents[2]
-NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
-INVENTORY = """\
-version: 1
-environment: lab
-ledger: {ledger}
-stores: {{us: {{bucket: backups}}, eu: {{bucket: copies}}}}
-postgres:
-  observatory: {{dsn: host=db, store: us}}
-  reports: {{dsn: host=db2, store: us}}
-etcd: {{control: {{endpoints: ['http://etcd:2379'], store: us}}}}
-replication: {{backups: {{source: us, replica: eu}}}}
-terraform: {{production: {{dir: iac}}}}
-alerts: {{channels: {{chat: {{apprise: env:CHAT}}}}}}
-"""
 Samples = dict[tuple[str, ...], float]
 
 
@@ -52,21 +38,6 @@ def inventory(tmp_path: Path, url: str) -> Path:
 def ledger(inventory: Path) -> Iterator[Ledger]:
     with Ledger.of(load(inventory)) as made:
         yield made
-
-
-def exercise(target: str, capability: str, verdict: Verdict, minutes: float, **changes: object) -> Exercise:
-    at = NOON + timedelta(minutes=minutes)
-    made = Exercise(
-        id=f"{target}-{capability}-{minutes}",
-        target=target,
-        capability=capability,
-        verdict=verdict,
-        reason="as found",
-        started_at=at - timedelta(seconds=90),
-        finished_at=at,
-        claims=(Claim("exact", verdict, "as found"),),
-    )
-    return replace(made, **changes)
 
 
 def scrape(inventory: Path) -> tuple[Samples, str]:
@@ -163,7 +134,7 @@ def test_what_the_inventory_no_longer_names_disappears_while_it_is_served(
 def test_promtool_has_nothing_to_say(inventory: Path, ledger: Ledger) -> None:
     if shutil.which("promtool") is None:
         pytest.skip("needs promtool (apt-get install prometheus)")
-    _fill(ledger)
+    fill(ledger)
     _, text = scrape(inventory)
     told = subprocess.run(
         ["promtool", "check", "metrics"], check=False, input=text, capture_output=True, text=True, timeout=60
@@ -172,10 +143,10 @@ def test_promtool_has_nothing_to_say(inventory: Path, ledger: Ledger) -> None:
 
 
 def test_series_are_few_and_no_label_grows_with_time(inventory: Path, ledger: Ledger) -> None:
-    _fill(ledger)
+    fill(ledger)
     before, _ = scrape(inventory)
     for minutes in range(10, 20):
-        _fill(ledger, minutes)
+        fill(ledger, minutes)
     after, _ = scrape(inventory)
     assert set(before) == set(after), "more exercises make no more series"
     per_target = Counter(label for key in after for label in key if label.startswith("target="))
@@ -210,7 +181,7 @@ def test_a_ledger_that_cannot_be_read_is_said_and_breaks_nothing(tmp_path: Path)
 
 
 def test_every_family_is_documented(inventory: Path, ledger: Ledger) -> None:
-    _fill(ledger)
+    fill(ledger)
     _, text = scrape(inventory)
     names = set(re.findall(r"^# TYPE (\S+)", text, re.MULTILINE))
     documented = set(
@@ -236,40 +207,3 @@ def test_an_address_is_host_and_port(text: str, address: tuple[str, int] | None)
         return
     with pytest.raises(ValueError, match="no address"):
         parse_address(text)
-
-
-def _fill(ledger: Ledger, minutes: float = 1) -> None:
-    """Something of everything."""
-    measured = {
-        "rto_seconds": 9.0,
-        "rpo_seconds": 1.0,
-        "lag_max_seconds": 1.0,
-        "x_bytes": 5.0,
-        "y_ratio": 0.5,
-        "n": 2.0,
-    }
-    for target, capability in (
-        ("postgres/observatory", "validation"),
-        ("postgres/observatory", "backup"),
-        ("etcd/control", "restore_drill"),
-        ("replication/backups", "canary"),
-        ("terraform/production", "drift"),
-        ("ccobs/alerts", "watch"),
-    ):
-        phases = (Phase("fetch", 1.0, 10),)
-        drift = {"drift_critical": 0.0} if capability == "drift" else {}
-        ledger.record(
-            exercise(
-                target, capability, Verdict.PASSED, minutes, phases=phases, measurements=measured | drift
-            )
-        )
-    if minutes != 1:
-        return
-    ledger.beat("postgres/observatory", "wal", NOON)
-    ledger.record_canary(Canary("postgres/observatory", 7, 1, NOON, 1, 2))
-    keep(ledger, happened("opened", incident()))
-    with ledger.writing() as connection:
-        from ccobs_ops.core.alerts import outbox
-
-        outbox.add_channel(connection, "chat", heartbeat_on=None)
-        outbox.change_channel(connection, "chat", delivered_at=NOON)
