@@ -110,6 +110,16 @@ def limit_of(capability: str, objectives: Objectives) -> timedelta:
     return getattr(objectives, COUNTS_FOR.get(capability, "backup_age"))
 
 
+def proven_by(inventory: Inventory) -> tuple[tuple[str, str], ...]:
+    """Each target of `inventory` with each capability whose proof it needs."""
+    return tuple(
+        (f"{noun}/{name}", capability)
+        for noun, capabilities in PROOFS.items()
+        for name in getattr(inventory, noun)
+        for capability in capabilities
+    )
+
+
 def look(inventory: Inventory, ledger: Ledger, *, now: datetime) -> tuple[TargetStatus, ...]:
     """The status of every target of `inventory` at the moment `now`, as the ledger has it."""
     with ledger.snapshot():

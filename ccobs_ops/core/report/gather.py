@@ -15,7 +15,7 @@ from ccobs_ops.core.ledger import Ledger
 from ccobs_ops.core.report import drills, incident_times, proofs, query
 from ccobs_ops.core.report.forecasts import forecast
 from ccobs_ops.core.report.model import Counts, Evidence, Known, Report, SelfTest
-from ccobs_ops.core.status import look, worst
+from ccobs_ops.core.status import look, proven_by, worst
 
 MOST_INCIDENTS = 200
 NEW_ROWS = 20_000
@@ -48,13 +48,17 @@ def _gather(
     now = ctx.clock()
     start = now - since
     ledger = ctx.ledger
-    targets = look(ctx.inventory, ledger, now=now)
+    wanted = proven_by(ctx.inventory)
+    with ledger.reading() as connection:  # what takes longest to be drawn first
+        recoverable = proofs.recoverable(connection, wanted, start, now)
+    known(Known(start, now, calendars=recoverable))
     with ledger.reading() as connection:
         places = query.pairs(connection)
         oldest = query.oldest(connection)
         daily = {place: query.daily(connection, *place, start, now) for place in places}
-        calendars = proofs.calendars(connection, targets, places, daily, start, now)
-    known(Known(start, now, calendars=calendars))
+        exercised = proofs.exercised(wanted, daily, start, now)
+    known(Known(start, now, calendars=exercised))
+    targets = look(ctx.inventory, ledger, now=now)
     ahead = {
         each.target: found_ahead
         for each in targets
@@ -87,7 +91,7 @@ def _gather(
             sum(each.unknown for each in tallies.values()),
         ),
         targets=proofs.targets(ahead, targets, tallies, events),
-        calendars=calendars,
+        calendars=recoverable + exercised,
         series=series,
         drills=drilled,
         drills_left_out=drills_left,

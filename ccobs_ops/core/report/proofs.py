@@ -91,27 +91,27 @@ def _target(
     )
 
 
-def calendars(
-    connection: Connection,
-    statuses: Sequence[TargetStatus],
-    places: Sequence[tuple[str, str]],
+def recoverable(
+    connection: Connection, wanted: Sequence[tuple[str, str]], since: datetime, until: datetime
+) -> tuple[Calendar, ...]:
+    """Which days each database could be restored to; of `wanted` (target, capability) those that go back to a day."""
+    days = days_between(since.date(), until.date())
+    return tuple(
+        _recoverable(connection, target, capability, days, since, until)
+        for target, capability in wanted
+        if capability in RESTORES and target.startswith("postgres/")
+    )
+
+
+def exercised(
+    wanted: Sequence[tuple[str, str]],
     daily: Mapping[tuple[str, str], Sequence[Daily]],
     since: datetime,
     until: datetime,
 ) -> tuple[Calendar, ...]:
-    """Which days each target could be restored to, and on which days its other proofs were made.
-
-    Targets of the inventory that were never exercised are there too, with nothing in their days.
-    """
+    """On which days each of `wanted` (target, capability) was proven; what was never exercised has nothing in its days."""
     days = days_between(since.date(), until.date())
-    wanted = [(each.target, one.capability) for each in statuses for one in each.capabilities if one.counts]
-    made: list[Calendar] = []
-    for target, capability in wanted:
-        if capability in RESTORES and target.startswith("postgres/"):
-            made.append(_recoverable(connection, target, capability, days, since, until))
-    for target, capability in wanted:
-        made.append(_exercised(target, capability, daily.get((target, capability), ()), days))
-    return tuple(made)
+    return tuple(_exercised(*place, daily.get(place, ()), days) for place in wanted)
 
 
 def _recoverable(

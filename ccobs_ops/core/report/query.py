@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
+from sqlalchemy.sql.selectable import LateralFromClause
 
 from ccobs_ops.core import ledger_schema as schema
 from ccobs_ops.core.exercise import Exercise, Verdict
@@ -115,9 +116,10 @@ def measured(
     condition = _mine(target, capability, since, until)
     if only is not None:
         condition = sa.and_(condition, _TABLE.verdict == only.value)
-    columns = [_inside(connection, *path) for path in paths]
+    columns, source = _inside(connection, paths)
     query = (
         sa.select(_TABLE.finished_at, _TABLE.verdict, _TABLE.id, *columns)
+        .select_from(source)
         .where(condition)
         .order_by(_TABLE.finished_at, _TABLE.id)
     )
@@ -170,8 +172,20 @@ def _between(since: datetime, until: datetime) -> sa.ColumnElement[bool]:
     return sa.and_(_TABLE.finished_at >= to_microseconds(since), _TABLE.finished_at <= to_microseconds(until))
 
 
-def _inside(connection: Connection, part: str, name: str) -> sa.ColumnElement[Any]:
+def _inside(
+    connection: Connection, paths: Sequence[tuple[str, str]]
+) -> tuple[list[sa.ColumnElement[Any]], sa.FromClause]:
+    """What is at `paths` of a document: numbers for measurements, texts for the rest; and where to select it from."""
+    source: sa.FromClause = schema.exercises
     if connection.dialect.name == "sqlite":
-        return sa.func.json_extract(_TABLE.document, f'$.{part}."{name}"')
-    found = sa.cast(_TABLE.document, sa.JSON)[part][name]
-    return found.as_float() if part == "measurements" else found.as_string()
+        return [sa.func.json_extract(_TABLE.document, f'$.{part}."{name}"') for part, name in paths], source
+    records: dict[str, LateralFromClause] = {}
+    for part in dict.fromkeys(
+        part for part, _ in paths
+    ):  # a record of each: a document is parsed once, not for each name
+        kind = sa.Double if part == "measurements" else sa.Text
+        wanted = [sa.column(name, kind) for name in dict.fromkeys(name for one, name in paths if one == part)]
+        record = sa.func.json_to_record(sa.cast(_TABLE.document, sa.JSON)[part]).table_valued(*wanted)
+        records[part] = record.render_derived(name=f"of_{part}", with_types=True).lateral()
+        source = source.outerjoin(records[part], sa.true())
+    return [records[part].c[name] for part, name in paths], source
