@@ -162,7 +162,9 @@ def hurry(path: Path, alerts: dict[str, Any]) -> None:
     document["schedules"] = {"terraform_scan": "* * * * *", "replication_sweep": "* * * * *"}
     document["watch"] |= {"interval": "5s"}
     document["terraform"] = {"production": document["terraform"]["production"]}
-    document["terraform"]["production"]["remediation"] |= {"automatic": True, "approval": False}
+    # rounds of kills turn the same attribute again and again: with the default of 3 it counts as fought over, rightly
+    repeatedly = {"automatic": True, "approval": False, "max_flips": 100}
+    document["terraform"]["production"]["remediation"] |= repeatedly
     document["terraform"]["production"]["account"].pop("also_managed_by")
     document["terraform"]["production"]["account"]["exclude"] += ["observatory-*-dr", "observatory-staging*"]
     del document["replication"]["backups"]
