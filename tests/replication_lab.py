@@ -130,3 +130,30 @@ def regions_in(directory: Path, *services: str) -> Iterator[Regions]:
             writer.join(timeout=60)
     finally:
         take_down_and_check(directory)
+
+
+def multipart(s3: Any, key: str, sizes: list[int], rng: Random) -> str:
+    upload = s3.create_multipart_upload(
+        Bucket=BUCKET, Key=key, Metadata={"kind": "multi"}, ContentType="application/x-tar"
+    )["UploadId"]
+    parts = []
+    for number, size in enumerate(sizes, start=1):
+        answer = s3.upload_part(
+            Bucket=BUCKET, Key=key, UploadId=upload, PartNumber=number, Body=rng.randbytes(size)
+        )
+        parts.append({"ETag": answer["ETag"], "PartNumber": number})
+    done = s3.complete_multipart_upload(
+        Bucket=BUCKET, Key=key, UploadId=upload, MultipartUpload={"Parts": parts}
+    )
+    return done["ETag"]
+
+
+def state(s3: Any, key: str) -> dict[str, Any]:
+    """All that is stored with an object, and its bytes."""
+    answer = s3.get_object(Bucket=BUCKET, Key=key, ChecksumMode="ENABLED")
+    kept = ("ETag", "ContentType", "CacheControl", "ContentEncoding", "Metadata", "ChecksumSHA256")
+    tags = s3.get_object_tagging(Bucket=BUCKET, Key=key)["TagSet"]
+    return {name: answer.get(name) for name in kept} | {
+        "body": answer["Body"].read(),
+        "tags": sorted((tag["Key"], tag["Value"]) for tag in tags),
+    }

@@ -31,7 +31,7 @@ from ccobs_ops.lab import Lab
 from ccobs_ops.lab.plan import BUCKET, PROBE_BUCKET
 from tests.lab_support import take_down_and_check
 from tests.postgres_support import codes, wait_for, why
-from tests.replication_lab import Regions, hurry
+from tests.replication_lab import Regions, hurry, multipart, state
 
 pytestmark = pytest.mark.lab
 TARGET = "replication/backups"
@@ -64,33 +64,6 @@ def empty(regions: Regions) -> Iterator[None]:
 def put_right(regions: Regions, **options: Any) -> Exercise:
     with regions.context() as ctx:
         return repair(ctx, "backups", **options)
-
-
-def multipart(s3: Any, key: str, sizes: list[int], rng: Random) -> str:
-    upload = s3.create_multipart_upload(
-        Bucket=BUCKET, Key=key, Metadata={"kind": "multi"}, ContentType="application/x-tar"
-    )["UploadId"]
-    parts = []
-    for number, size in enumerate(sizes, start=1):
-        answer = s3.upload_part(
-            Bucket=BUCKET, Key=key, UploadId=upload, PartNumber=number, Body=rng.randbytes(size)
-        )
-        parts.append({"ETag": answer["ETag"], "PartNumber": number})
-    done = s3.complete_multipart_upload(
-        Bucket=BUCKET, Key=key, UploadId=upload, MultipartUpload={"Parts": parts}
-    )
-    return done["ETag"]
-
-
-def state(s3: Any, key: str) -> dict[str, Any]:
-    """All that is stored with an object, and its bytes."""
-    answer = s3.get_object(Bucket=BUCKET, Key=key, ChecksumMode="ENABLED")
-    kept = ("ETag", "ContentType", "CacheControl", "ContentEncoding", "Metadata", "ChecksumSHA256")
-    tags = s3.get_object_tagging(Bucket=BUCKET, Key=key)["TagSet"]
-    return {name: answer.get(name) for name in kept} | {
-        "body": answer["Body"].read(),
-        "tags": sorted((tag["Key"], tag["Value"]) for tag in tags),
-    }
 
 
 def test_exactly_the_differences_are_copied_as_they_are(regions: Regions) -> None:
